@@ -17,6 +17,7 @@ from leanrec.pipeline.pipeline import Pipeline
 from leanrec.serving.access import find_role
 from leanrec.serving.api_keys import ApiKey, ApiKeys
 from leanrec.serving.app import create_app
+from leanrec.serving.dashboard.page_files import PAGE_FILES
 from leanrec.serving.server import serve
 from leanrec.serving.serving_settings import ServingSettings
 
@@ -41,8 +42,10 @@ ROUTES = [  # method, path, body, role
     ("GET", "/%75sers/user-1", None, "admin"),
     ("DELETE", "/users/user-2", None, "admin"),
     ("GET", "/metrics", None, "admin"),
+    ("GET", "/dashboard/traffic", None, "admin"),
+    ("GET", "/dashboard/versions", None, "admin"),
 ]
-OPEN = ["/", "/dashboard/app.js", "/dashboard/style.css", "/livez", "/readyz", "/openapi.json"]
+OPEN = [*PAGE_FILES, "/livez", "/readyz", "/openapi.json"]
 
 
 def make_key(name: str, key: str, role: str, rate: float | None = None) -> ApiKey:

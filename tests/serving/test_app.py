@@ -21,6 +21,7 @@ from leanrec.models import get_model
 from leanrec.models.linear.ease import EASE
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.serving.app import create_app
+from leanrec.serving.dashboard.page_files import PAGE_FILES
 from leanrec.serving.monitoring.server_log import start_logging
 from leanrec.serving.serving_settings import ServingSettings
 
@@ -598,7 +599,7 @@ class TestOpenAPI:
 
 
 class TestDashboard:
-    @pytest.mark.parametrize("path", ["/", "/dashboard/style.css", "/dashboard/app.js"])
+    @pytest.mark.parametrize("path", PAGE_FILES)
     def test_loads_nothing_from_other_hosts(self, shared: httpx.Client, path: str) -> None:
         answer = shared.get(path)
         assert answer.status_code == 200

@@ -1,7 +1,9 @@
 """HTTP app over a pipeline and an event store."""
 
+import contextlib
 import functools
 import logging
+from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
@@ -11,6 +13,7 @@ from leanrec.online.live_pipeline import LivePipeline
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.serving.access import AccessControl
 from leanrec.serving.dashboard.routes import add_dashboard
+from leanrec.serving.dashboard.traffic_history import TrafficHistory
 from leanrec.serving.error_handlers import install_error_handlers
 from leanrec.serving.event_requests import EventRecorder
 from leanrec.serving.fast_routes import FastRoutes
@@ -25,6 +28,7 @@ from leanrec.serving.routes import RouteHandlers, add_routes
 from leanrec.serving.schemas import MAX_REQUEST_BYTES
 from leanrec.serving.serving_settings import ServingSettings
 from leanrec.serving.shared_cache import open_shared_cache
+from leanrec.serving.workers.shared_recorder import SharedPipeline, SharedRecorder, follow_log
 
 __all__ = ["assemble_app", "create_app"]
 
@@ -49,15 +53,33 @@ def create_app(
 
     Raises SourceError if the store is bound to other data.
     """
-    live = pipeline if isinstance(pipeline, LivePipeline) else LivePipeline(pipeline, log, rebind=settings.rebind_log)
+    live = pipeline if isinstance(pipeline, LivePipeline) else follow_log(pipeline, log, rebind=settings.rebind_log)
     for warning in live.replayed.warnings():
         log_event("replay", warning, level=logging.WARNING)
-    return assemble_app(EventRecorder(live, log, ServingMetrics(), settings.event_types), settings)
+    if isinstance(live, SharedPipeline):
+        recorder: EventRecorder = SharedRecorder(live, live.shared, ServingMetrics(), settings.event_types)
+    else:
+        recorder = EventRecorder(live, log, ServingMetrics(), settings.event_types)
+    return assemble_app(recorder, settings)
+
+
+@contextlib.asynccontextmanager
+async def _run_beside(recorder: EventRecorder, history: TrafficHistory, app: FastAPI) -> AsyncIterator[None]:
+    """What goes on while the app runs: events of other servers are applied, and the traffic is kept."""
+    async with recorder.following(), history.watch(app):
+        yield
 
 
 def assemble_app(recorder: EventRecorder, settings: ServingSettings) -> FastAPI:
     """Create the HTTP app over what records the events, to which pipeline, event store and metrics belong."""
     metrics = recorder.metrics
+    cache = None if settings.cache is None else open_shared_cache(settings.cache, metrics)
+    if cache is not None:
+        for version in recorder.live.versions:
+            version.pipeline.share_lists(cache.lists)
+    load = LoadControl(settings.load, metrics)
+    handlers = RouteHandlers(recorder, load, settings.explore)
+    history = TrafficHistory(metrics, handlers.update_gauges)
     app = FastAPI(
         title="leanrec",
         version=leanrec.__version__,
@@ -66,17 +88,12 @@ def assemble_app(recorder: EventRecorder, settings: ServingSettings) -> FastAPI:
         docs_url=None,  # FastAPI's documentation pages load scripts from another host
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # which it would look for at every request
+        lifespan=functools.partial(_run_beside, recorder, history),
         redirect_slashes=False,  # behind a proxy the redirection would name an address that clients cannot reach
     )
     app.state.metrics = metrics
-    metrics.registry.register(TrialCollector(recorder.live))
-    cache = None if settings.cache is None else open_shared_cache(settings.cache, metrics)
-    if cache is not None:
-        for version in recorder.live.versions:
-            version.pipeline.share_lists(cache.lists)
     app.state.cache = cache
-    load = LoadControl(settings.load, metrics)
-    handlers = RouteHandlers(recorder, load, settings.explore)
+    metrics.registry.register(TrialCollector(recorder.live))
     app.add_middleware(MetricsMiddleware, metrics=metrics, max_bytes=MAX_REQUEST_BYTES)
     app.add_middleware(FastRoutes, handlers=handlers, recorder=handlers.recorder, metrics=metrics, load=load)
     if settings.keys is not None:
@@ -89,5 +106,5 @@ def assemble_app(recorder: EventRecorder, settings: ServingSettings) -> FastAPI:
     app.add_middleware(RequestLog, slow_seconds=settings.slow_request)
     install_error_handlers(app)
     add_routes(app, handlers, has_keys=settings.keys is not None)
-    add_dashboard(app, recorder, load, handlers.update_gauges, has_keys=settings.keys is not None)
+    add_dashboard(app, recorder, load, history, has_keys=settings.keys is not None)
     return app

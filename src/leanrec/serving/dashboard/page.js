@@ -33,7 +33,7 @@ export function createParts(parts, className) {
   bar.setAttribute("aria-hidden", "true");
   const legend = createElement("ul", "legend");
   parts.forEach(([name, value, text], position) => {
-    const part = createElement("span", `part color-${position % 6}`);
+    const part = createElement("span", `share color-${position % 6}`);
     part.style.flexGrow = value / total;
     if (value > 0) bar.append(part);
     const key = createElement("li");

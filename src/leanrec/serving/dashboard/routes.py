@@ -1,12 +1,11 @@
 """Routes of the dashboard: its page, and the JSON that only this page reads, which may change with it."""
 
-import collections
 import contextlib
 import dataclasses
-import time
 from collections.abc import Callable
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from fastapi import FastAPI, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
@@ -16,17 +15,13 @@ from leanrec.errors import ArtifactError, ConflictError
 from leanrec.online.version_store import VersionStore
 from leanrec.serving.dashboard.experiment_reports import ExperimentReports
 from leanrec.serving.dashboard.page_files import PAGE_FILES
-from leanrec.serving.dashboard.traffic import sum_traffic
+from leanrec.serving.dashboard.traffic_history import TrafficHistory
 from leanrec.serving.event_requests import EventRecorder
 from leanrec.serving.load.control import LoadControl
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 __all__ = ["add_dashboard"]
 
 _MAX_HISTORY = 30  # promotions and trials
-_MAX_LOOKS = 300  # ten minutes of a page that looks every two seconds
 
 
 class _ChangeVersionRequest(BaseModel):
@@ -41,7 +36,7 @@ class _ChangeVersionRequest(BaseModel):
 
 
 def add_dashboard(
-    app: FastAPI, recorder: EventRecorder, load: LoadControl, update_gauges: Callable[[], None], *, has_keys: bool
+    app: FastAPI, recorder: EventRecorder, load: LoadControl, history: TrafficHistory, *, has_keys: bool
 ) -> None:
     """Add the routes of the dashboard to an app.
 
@@ -49,10 +44,10 @@ def add_dashboard(
         app: the app.
         recorder: records the events; it has pipeline, log and metrics.
         load: the load control.
-        update_gauges: brings the metrics that are measured when they are read up to date.
+        history: the traffic of the last minutes.
         has_keys: whether requests need a key. Without keys nobody can change versions here.
     """
-    handlers = _DashboardHandlers(recorder, load, update_gauges, may_change=has_keys)
+    handlers = _DashboardHandlers(recorder, load, history, may_change=has_keys)
     app.add_api_route("/dashboard/traffic", handlers.get_traffic, methods=["GET"], include_in_schema=False)
     app.add_api_route("/dashboard/versions", handlers.get_versions, methods=["GET"], include_in_schema=False)
     app.add_api_route("/dashboard/experiment", handlers.get_experiment, methods=["GET"], include_in_schema=False)
@@ -74,23 +69,19 @@ class _DashboardHandlers:
     """The handlers of the JSON routes. They run in threads."""
 
     def __init__(
-        self, recorder: EventRecorder, load: LoadControl, update_gauges: Callable[[], None], *, may_change: bool
+        self, recorder: EventRecorder, load: LoadControl, history: TrafficHistory, *, may_change: bool
     ) -> None:
-        self._recorder, self._load, self._update_gauges = recorder, load, update_gauges
-        self._live, self._log, self._metrics = recorder.live, recorder.log, recorder.metrics
-        self._path: Path | None = getattr(self._log, "path", None)  # None: a database
+        self._load, self._history = load, history
+        self._live, self._log = recorder.live, recorder.log
         self._may_change = may_change
         self._reports: ExperimentReports | None = None
-        self._looks: collections.deque[dict[str, Any]] = collections.deque(maxlen=_MAX_LOOKS)
 
     def get_traffic(self, after: float = 0.0) -> dict[str, Any]:
         """Sums of all processes since the start, at each look later than a time, and the state of the server now."""
-        self._update_gauges()
-        totals = sum_traffic(self._metrics.collect_samples())
-        self._looks.append({"time": time.time()} | totals.to_dict())
+        self._history.look()
         pipeline = self._live.pipeline
         return {
-            "samples": [each for each in self._looks if each["time"] > after],
+            "samples": self._history.list_looks(after),
             "rung": self._load.rung,
             "workers": self._live.n_processes,
             "users": pipeline.n_users,
@@ -152,9 +143,9 @@ class _DashboardHandlers:
             store.promote(request.version, fence=request.fence)
 
     def _describe_log(self) -> dict[str, Any]:
-        n_bytes = None
+        location, n_bytes = self._log.location, None
         with contextlib.suppress(OSError):
-            n_bytes = None if self._path is None else self._path.stat().st_size
+            n_bytes = location.stat().st_size if isinstance(location, Path) else None  # None: a database
         problem = self._log.guard.find_problem()
         return {
             "events": self._live.last_seq,

@@ -6,6 +6,7 @@ import { $, createElement, createFacts, createParts, fetchJson, formatBytes, for
 const KEPT_SECONDS = 600;
 const NOW_SECONDS = 10; // rates and percentiles of "now"
 const MINUTES_SECONDS = 300;
+const GAP_SECONDS = 30;
 const OUTCOMES = { answered: "answered", invalid: "invalid (4xx)", refused: "refused (429, 503)", failed: "failed (5xx)" };
 const RUNG_NAMES = { full: "full", no_reasons: "no reasons", cached: "cached", popular: "popular" };
 
@@ -16,10 +17,11 @@ let charts = null;
 
 const sum = (values) => values.reduce((total, each) => total + each, 0);
 
-// The sample that is the given seconds older than another one, or the oldest that is known.
+// The oldest sample of the given seconds before another one, or the one before it.
 function findEarlier(last, seconds) {
   let found = null;
-  for (let at = last - 1; at >= 0 && samples[last].time - samples[at].time <= seconds + 0.5; at -= 1) {
+  for (let at = last - 1; at >= 0 && (!found || samples[last].time - samples[at].time <= seconds + 0.5); at -= 1) {
+    if (samples[last].time - samples[at].time > Math.max(seconds, GAP_SECONDS)) break; // nobody looked meanwhile
     if (countRequests(samples[at]) > countRequests(samples[at + 1])) break; // the server was started again
     found = samples[at];
   }

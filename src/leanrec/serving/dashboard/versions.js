@@ -32,6 +32,7 @@ function createChangeButton(state, text, className, title, explanation, change) 
       try {
         showVersions(withoutTimes(await fetchJson("/dashboard/versions", { ...change, fence: state.fence })));
         $("versions-status").textContent = `Done: ${title}. Servers follow within a second or two.`;
+        setTimeout(() => withErrors(refreshVersions), 1500);
       } finally {
         button.disabled = false;
       }
@@ -44,10 +45,11 @@ function createChangeButton(state, text, className, title, explanation, change) 
 const withoutTimes = ({ milliseconds, ...state }) => state;
 
 function createPromoteButton(state, version) {
-  const isOnTrial = state.trial?.version === version;
+  const running = findRunning(state);
+  const isOnTrial = running && state.trial?.version === version;
   const effect = isOnTrial
     ? `All users get its lists, and its trial ends. ${describeGuard(state.trial)}`
-    : `All users get its lists.${state.trial ? ` The trial of ${state.trial.version} ends.` : ""}`;
+    : `All users get its lists.${running ? ` The trial of ${running.version} ends.` : ""}`;
   const text = `${effect} Now ${state.version} is served; a rollback brings it back.`;
   return createChangeButton(state, "Promote", "outlined", `Promote ${version}`, text, { action: "promote", version });
 }
@@ -66,7 +68,7 @@ function createServed(state) {
     parts.push(createElement("p", "soft", "Versions are changed here only where the server asks for keys. On its machine:"), code(`leanrec versions promote ${state.store} VERSION`, "command"), code(`leanrec versions rollback ${state.store}`, "command"));
   } else {
     const before = findBefore(state);
-    const button = createChangeButton(state, "Roll back", "outlined", "Roll back", `All users get lists of ${before ?? "the version before"} again, as before the last promotion.${state.trial ? ` The trial of ${state.trial.version} ends.` : ""}`, { action: "rollback" });
+    const button = createChangeButton(state, "Roll back", "outlined", "Roll back", `All users get lists of ${before ?? "the version before"} again, as before the last promotion.${findRunning(state) ? ` The trial of ${findRunning(state).version} ends.` : ""}`, { action: "rollback" });
     button.disabled = !before;
     const row = createElement("div", "row");
     row.append(button);
@@ -98,8 +100,12 @@ function describeGuard({ verdict, shadow, difference }) {
   return difference.low > 0 ? "No guard has stopped it, and its users act more." : "No guard has stopped it, and no difference is proven so far.";
 }
 
+const findRunning = ({ trials }) => (trials?.at(-1)?.ended === null ? trials.at(-1) : null);
+
 function createTrial(state) {
-  const { trial } = state;
+  const running = findRunning(state);
+  const trial = state.has_store && !running ? null : state.trial; // the store knows first
+  if (running && !trial) return [createElement("p", "soft", `Version ${running.version} is on trial. This process loads it.`)];
   if (!trial) {
     const parts = [createElement("p", "soft", "No version is on trial.")];
     if (state.has_store) parts.push(createElement("p", "soft", "Try one on 5 % of the users:"), code(`leanrec versions try ${state.store} VERSION --share 0.05`, "command"));
@@ -151,7 +157,7 @@ function createVersionTable(state) {
   const columns = ["version", "state", ...(state.may_change ? ["change"] : []), "model", "fitted", "events", "size"];
   const rows = [...state.versions].reverse().map((each) => {
     const isCurrent = each.id === state.promotions.at(-1)?.version;
-    const label = isCurrent ? createElement("span", "badge", "current") : each.id === state.trial?.version ? createElement("span", "badge", "on trial") : "";
+    const label = isCurrent ? createElement("span", "badge", "current") : each.id === findRunning(state)?.version ? createElement("span", "badge", "on trial") : "";
     const change = isCurrent ? "" : createPromoteButton(state, each.id);
     return [code(each.id), label, ...(state.may_change ? [change] : []), each.settings ?? each.model ?? "", each.created ? createElement("span", "nowrap", formatTime(each.created)) : "", each.events === null ? "" : formatCount(each.events), formatBytes(each.n_bytes)];
   });

@@ -1,0 +1,276 @@
+"""The parts of the page for operators, in a real browser."""
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+
+from conftest import make_dataset
+from contracts.browser import open_browser
+from contracts.server import run_server
+from leanrec.events import SQLiteEventStore
+from leanrec.models import get_model
+from leanrec.online import LivePipeline, VersionFollower, VersionStore
+from leanrec.online.trials.trial_follower import TrialFollower
+from leanrec.pipeline import Pipeline
+from leanrec.serving.api_keys import ApiKeys, add_key
+from leanrec.serving.app import create_app
+from leanrec.serving.serving_settings import ServingSettings
+
+PARTS = ("lists", "traffic", "versions", "experiment")
+
+# Texts with less contrast than WCAG 2 asks for (AA): 4.5, or 3 for large ones. Disabled controls may have less.
+FIND_FAINT = """() => {
+  const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+  const parse = (color) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1); return [...canvas.getImageData(0, 0, 1, 1).data]; };
+  const light = (color) => color.slice(0, 3).map((c) => c / 255).map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, c, at) => sum + c * [0.2126, 0.7152, 0.0722][at], 0);
+  const ground = (element) => {
+    for (let each = element; each; each = each.parentElement) {
+      const color = parse(getComputedStyle(each).backgroundColor);
+      if (color[3] === 255) return color;
+    }
+    return [255, 255, 255, 255];
+  };
+  const faint = [];
+  for (const element of document.querySelectorAll("body *")) {
+    const text = [...element.childNodes].filter((node) => node.nodeType === 3).map((node) => node.textContent.trim()).join("");
+    if (!text || !element.checkVisibility() || element.closest(".hidden, .skip, :disabled, option")) continue;
+    const style = getComputedStyle(element);
+    const [one, two] = [light(parse(element.closest("svg") ? style.fill : style.color)), light(ground(element))].sort((a, b) => b - a);
+    const size = parseFloat(style.fontSize);
+    const needed = size >= 24 || (size >= 18.6 && style.fontWeight >= 700) ? 3 : 4.5;
+    if ((one + 0.05) / (two + 0.05) < needed) faint.push(`${text.slice(0, 40)}: ${((one + 0.05) / (two + 0.05)).toFixed(2)}`);
+  }
+  return faint;
+}"""
+# Elements whose text is cut, but for the name of the model, and what is wider than the page.
+FIND_CUT = """() => [...document.querySelectorAll("body *")]
+  .filter((each) => each.checkVisibility() && !each.closest(".table-box, .hidden, .skip, #model, svg, option, datalist"))
+  .filter((each) => each.scrollWidth > each.clientWidth + 1 && getComputedStyle(each).overflowX !== "visible" && each.clientWidth > 1
+    || each.getBoundingClientRect().right > innerWidth + 1)
+  .map((each) => each.outerHTML.slice(0, 100))"""
+
+
+class Served(NamedTuple):
+    """A server with keys over a store of versions."""
+
+    client: httpx.Client
+    store: VersionStore
+    key: str
+    url: str
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with open_browser() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The second of three versions is current, and the third is tried by half of the users, all of whom got lists."""
+    folder = tmp_path_factory.mktemp("served")
+    store, key = VersionStore.create(folder / "models"), add_key(folder / "keys.toml", "boss", "admin")
+    versions = []
+    for name in ("popularity", "item_knn", "ease"):
+        Pipeline.fit(get_model(name)(), make_dataset()).save(folder / name)
+        versions.append(store.add(folder / name).id)
+    for version in versions[:2]:
+        store.promote(version)
+    store.start_trial(versions[2], 0.5)
+    with contextlib.ExitStack() as stack:
+        log = stack.enter_context(SQLiteEventStore(folder / "events.db"))
+        live = LivePipeline(Pipeline.load(folder / "item_knn"), log)
+        live.store = store
+        stack.enter_context(VersionFollower(live, store, lambda _: None, 0.02))
+        stack.enter_context(TrialFollower(live, store, lambda _: None, interval=0.02))
+        settings = ServingSettings(keys=ApiKeys.read(folder / "keys.toml"), explore=0.2)
+        client = stack.enter_context(run_server(create_app(live, log, settings)))
+        client.headers["Authorization"] = f"Bearer {key}"
+        while client.get("/versions").json()["trial"] is None:
+            pass
+        for number in range(60):
+            answer = client.get(f"/recommend?user=user-{number}").json()
+            event = {"user": f"user-{number}", "item": answer["items"][0]["id"], "request": answer["request"]}
+            if number % 3:
+                client.post("/events", json={"events": [event]})
+        log.flush()
+        yield Served(client, store, key, str(client.base_url))
+
+
+@pytest.fixture
+def open_part(browser: Any, served: Served) -> Iterator[Callable[..., Any]]:
+    """Opens a part of the page, and gives the key."""
+    with contextlib.ExitStack() as stack:
+
+        def open_it(part: str, user: str = "user-3", **options: Any) -> Any:
+            page = stack.enter_context(contextlib.closing(browser.new_page(reduced_motion="reduce", **options)))
+            page.on("pageerror", lambda error: pytest.fail(str(error)))
+            page.goto(f"{served.url}/?part={part}#{user}")
+            page.fill("#key", served.key)
+            page.click("#key-form button")
+            page.wait_for_selector(
+                {"lists": "#list > li", "traffic": ".line", "versions": "#versions-history li"}.get(part, ".band"),
+                state="attached",
+            )
+            return page
+
+        yield open_it
+
+
+class TestParts:
+    def test_the_keys_move_between_the_parts(self, open_part: Callable[..., Any], served: Served) -> None:
+        page = open_part("lists")
+        page.focus("#tab-lists")
+        for part in ("traffic", "versions", "experiment", "lists"):
+            page.keyboard.press("ArrowRight")
+            expect(page.locator(f"#tab-{part}")).to_be_focused()
+            assert page.locator("[role=tabpanel]:visible").evaluate_all("parts => parts.map((each) => each.id)") == [
+                f"part-{part}"
+            ]
+            assert page.locator("[role=tab][aria-selected=true]").count() == 1
+        assert page.url == f"{served.url}/#user-3"
+        page.keyboard.press("End")
+        assert page.url == f"{served.url}/?part=experiment#user-3"
+        page.focus("#skip")
+        page.keyboard.press("Enter")
+        expect(page.locator("#part-experiment")).to_be_focused()
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_texts_can_be_read_and_nothing_is_cut(self, open_part: Callable[..., Any], scheme: str) -> None:
+        page = open_part("lists", color_scheme=scheme, viewport={"width": 1280, "height": 900})
+        page.click("#provenance summary")
+        for part, shown in zip(PARTS, ("#list > li", ".line", "#versions-history li", ".band"), strict=True):
+            page.click(f"#tab-{part}")
+            page.locator(f"#part-{part} {shown}").first.wait_for(state="attached")
+            for width in (1280, 390):
+                page.set_viewport_size({"width": width, "height": 900})
+                assert page.evaluate(FIND_CUT) == [], (part, width)
+                assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (part, width)
+            assert page.evaluate(FIND_FAINT) == [], part
+
+
+class TestLists:
+    def test_why_a_list_is_as_it_is_and_what_it_cost(self, open_part: Callable[..., Any], served: Served) -> None:
+        page = open_part("lists")
+        page.click("#provenance summary")
+        answer = served.client.get("/recommend?user=user-3").json()
+        text = page.inner_text("#provenance-body")
+        for name in ("policy", "version", "arm", "rung"):
+            assert answer[name] in text
+        assert answer["arm"] in {"control", "candidate"}
+        assert f"number {answer['as_of']}" in text
+        stages = page.locator("#provenance-body .legend li").all_inner_texts()
+        assert [each.split(" ")[0].split("\n")[0] for each in stages][:2] == ["rules", "retrieve"]
+        assert page.locator("#provenance-body .share").count() == len(stages)
+        assert page.locator("#list .reasons", has_text="propensity").count() == 10
+
+    def test_an_item_is_hidden_and_shown_again(self, open_part: Callable[..., Any], served: Served) -> None:
+        page = open_part("lists", user="user-8")
+        first = page.locator("#list > li").first
+        item = int(first.get_attribute("data-id"))
+        title = first.locator(".name").evaluate("name => name.firstChild.textContent")
+        page.get_by_role("button", name=f"Hide {title} from everybody").click()
+        expect(page.locator("#hidden-item")).to_contain_text(f"{title} is hidden from everybody.")
+        expect(page.locator(f'#list > li[data-id="{item}"]')).to_have_count(0)
+        expect(page.get_by_role("button", name=f"Show {title} again")).to_be_focused()
+        assert item not in [each["id"] for each in served.client.get("/recommend?user=user-8&n=40").json()["items"]]
+        page.keyboard.press("Enter")
+        expect(page.locator("#hidden-item")).to_contain_text("may show")
+        assert item in [each["id"] for each in served.client.get("/recommend?user=user-8&n=40").json()["items"]]
+
+
+class TestTraffic:
+    def test_numbers_and_charts_of_the_last_minutes(self, open_part: Callable[..., Any], served: Served) -> None:
+        for number in range(30):
+            served.client.get(f"/recommend?user=user-{number}")
+        served.client.get("/recommend?user=nobody")
+        page = open_part("traffic")
+        expect(page.locator(".chart .line").first).to_be_attached()
+        requests = page.locator(".figure-tile", has_text="Requests").locator(".figure-value")
+        assert float(requests.inner_text().split()[0]) > 0
+        assert "ms" in page.locator(".figure-tile", has_text="Lists, p50 / p99").inner_text()
+        assert re.search(r"\b[1-9]\d* invalid \(4xx\)", page.inner_text("#traffic-outcomes"))
+        assert "100 %" in page.inner_text("#traffic-load")
+        chart = page.locator(".chart svg[role=img]").first
+        label = chart.get_attribute("aria-label")
+        assert label.startswith("Requests and events per second. now: requests ")
+        chart.focus()
+        page.keyboard.press("Home")
+        expect(page.locator(".chart [role=status]").first).to_contain_text("requests")
+        assert page.locator(".chart .cursor").count() == 1
+
+
+class TestExperiment:
+    def test_arms_verdict_and_the_interval_over_time(self, open_part: Callable[..., Any]) -> None:
+        page = open_part("experiment")
+        text = page.inner_text("#experiment")
+        assert "No difference between candidate and control so far." in text
+        assert "Sample ratio: p = " in text
+        assert "95 %, at every look" in text
+        rows = page.locator("#experiment tbody tr").all_inner_texts()
+        assert [each.split()[0] for each in rows] == ["control", "candidate"]
+        assert sum(int(each.split()[1]) for each in rows) == 60
+        page.locator("#experiment svg[role=img]").focus()
+        page.keyboard.press("End")
+        expect(page.locator("#experiment .chart [role=status]")).to_contain_text("60 users: difference ")
+
+
+class TestVersions:
+    def test_a_change_is_confirmed_first(self, open_part: Callable[..., Any], served: Served) -> None:
+        page, before = open_part("versions"), served.store.fence
+        current = served.store.current().id  # type: ignore[union-attr]
+        assert "No guard has stopped it" in page.inner_text("#versions-trial")
+        page.get_by_role("button", name="Stop the trial").click()
+        expect(page.locator("#confirm-no")).to_be_focused()
+        page.keyboard.press("Enter")
+        expect(page.locator("#confirm-dialog")).to_be_hidden()
+        page.get_by_role("button", name="Roll back").click()
+        page.keyboard.press("Escape")
+        assert served.store.fence == before
+        page.get_by_role("button", name="Stop the trial").click()
+        page.click("#confirm-yes")
+        expect(page.locator("#versions-status")).to_contain_text("Done: Stop the trial")
+        assert served.store.trials()[-1].outcome == "stopped"
+        page.get_by_role("button", name="Roll back").click()
+        assert served.store.promotions()[0].version in page.inner_text("#confirm-text")
+        page.click("#confirm-yes")
+        expect(page.locator("#versions-list .badge")).to_have_text("current")
+        expect(page.locator("#versions-served")).to_contain_text(served.store.promotions()[0].version)
+        page.locator("#versions-list tr", has_text=current).get_by_role("button", name="Promote").click()
+        page.click("#confirm-yes")
+        expect(page.locator("#versions-history li").first).to_contain_text(f"Promoted {current}")
+        assert served.store.current().id == current  # type: ignore[union-attr]
+
+    def test_a_change_beside_another_one_is_refused(self, open_part: Callable[..., Any], served: Served) -> None:
+        page = open_part("versions")
+        page.route(
+            "**/dashboard/versions",
+            lambda route: route.continue_() if route.request.method == "POST" else route.abort(),
+        )
+        served.store.promote(served.store.current().id)  # type: ignore[union-attr]
+        fence = served.store.fence
+        page.get_by_role("button", name="Promote").first.click()
+        page.click("#confirm-yes")
+        expect(page.locator("#error")).to_contain_text("there was another promotion or trial meanwhile")
+        assert served.store.fence == fence
+
+
+def test_a_server_without_keys_names_the_commands(browser: Any, tmp_path: Path) -> None:
+    with (
+        SQLiteEventStore(tmp_path / "events.db") as log,
+        run_server(create_app(Pipeline.fit(get_model("popularity")(), make_dataset()), log)) as client,
+    ):
+        page = browser.new_page()
+        page.goto(f"{client.base_url}/?part=versions")
+        expect(page.locator("#versions-served")).to_contain_text("leanrec versions add models model --promote")
+        assert page.locator("#part-versions button").count() == 0
+        page.click("#tab-experiment")
+        expect(page.locator("#experiment")).to_contain_text("None of its lists has an arm.", timeout=60_000)
+        page.close()
