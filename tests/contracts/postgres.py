@@ -13,6 +13,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 
 def find_programs() -> Path:
     """The folder of the server and its tools."""
@@ -72,13 +74,26 @@ class PostgresServer:
         self._process.wait(20)
 
     @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """All its processes stand still: connections are accepted by the kernel, and nothing is answered."""
-        os.killpg(self._process.pid, signal.SIGSTOP)
+    def down(self) -> Iterator[None]:
+        """It is stopped, and started again at the end."""
+        self.stop()
         try:
             yield
         finally:
-            os.killpg(self._process.pid, signal.SIGCONT)
+            self.start()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """All its processes stand still: connections are accepted by the kernel, and nothing is answered."""
+        main = psutil.Process(self._process.pid)
+        stopped = [main, *main.children(recursive=True)]
+        for each in stopped:
+            each.suspend()
+        try:
+            yield
+        finally:
+            for each in stopped:
+                each.resume()
 
     def create_database(self) -> str:
         """The URL of a new, empty database."""

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from leanrec.data.vocabulary import Id
 from leanrec.events.event_store import ClosableEventStore
+from leanrec.events.user_events import UserEvent
 
 __all__ = ["LogHead", "SharedEventStore"]
 
@@ -34,6 +35,10 @@ class SharedEventStore(ClosableEventStore):
     @abc.abstractmethod
     def watch(self, on_change: Callable[[LogHead], None]) -> None:
         """Call a function in another thread soon after any server has written: with the first head, and each that differs."""
+
+    @abc.abstractmethod
+    def numbered_events(self, *, after: int, until: int) -> list[tuple[int, UserEvent]]:
+        """Events of all servers with their sequence numbers, in order, from the one behind ``after`` up to ``until``."""
 
     @abc.abstractmethod
     def changed_items(self, after: int) -> list[tuple[Id, dict[str, Any]]]:

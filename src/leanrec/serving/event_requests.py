@@ -1,6 +1,7 @@
 """Events over HTTP: a batch is read, written to the log and applied without a thread; a bad event harms only itself."""
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Sequence
@@ -136,6 +137,10 @@ class EventRecorder:
     def event_types(self) -> tuple[str, ...]:
         """The event types that are accepted."""
         return tuple(dict.fromkeys((*self.pipeline.event_types, *self.extra_event_types)))
+
+    def following(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """A context in which events of others are applied too, where there are others."""
+        return contextlib.nullcontext()
 
     async def record(self, values: Sequence[object]) -> EventOutcome:
         """Record the events that are right: they are on disk and applied at the return.

@@ -36,6 +36,7 @@ from leanrec.serving.prometheus import ServingMetrics
 from leanrec.serving.serving_settings import ServingSettings
 from leanrec.serving.shared_cache import report_cache_problem
 from leanrec.serving.workers.generation import WorkerPlan
+from leanrec.serving.workers.shared_recorder import follow_log
 from leanrec.serving.workers.supervisor import Supervisor, check_workers
 from leanrec.settings import check_between
 
@@ -120,7 +121,7 @@ def _serve_alone(
     ):
         if settings.learning is not None:
             pipeline.start_learning()
-        live = LivePipeline(pipeline, log, rebind=settings.rebind_log)
+        live = follow_log(pipeline, log, rebind=settings.rebind_log)
         live.store = store
         app = create_app(live, log, settings)
         pipeline.warm_up()

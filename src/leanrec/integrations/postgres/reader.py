@@ -23,7 +23,7 @@ from leanrec.integrations.postgres.connection import ConnectionLimits, connected
 from leanrec.integrations.postgres.schema import FORMAT_VERSION, check_format
 from leanrec.types import Events
 
-__all__ = ["PostgresEventReader"]
+__all__ = ["PostgresEventReader", "build_user_event"]
 
 _BLOCK_SIZE = 50_000  # rows of one statement, so that none lasts long
 _COLUMNS = {
@@ -90,7 +90,7 @@ class PostgresEventReader(EventReader):
             after: sequence number of the last event that is left out.
             until: sequence number of the last event; None = the last of the store.
         """
-        return [_to_user_event(row) for row in self._read("event", after=after, until=until)]
+        return [build_user_event(row) for row in self._read("event", after=after, until=until)]
 
     def event_blocks(self, *, after: int = 0, until: int) -> Iterator[tuple[Events, int]]:
         """The same events in blocks of 50,000, each with the checksum of its last event. Memory: one block.
@@ -125,7 +125,7 @@ class PostgresEventReader(EventReader):
         """
         of_items = "user_id IN (SELECT user_id FROM leanrec.event WHERE seq <= $2 AND item_id #>> '{}' = ANY ($3))"
         rows = self._read("event", until=until, where=of_items, arguments=([str(each) for each in items],))
-        return [_to_user_event(row) for row in rows]
+        return [build_user_event(row) for row in rows]
 
     def forgotten_users(self, *, after: int = 0) -> tuple[ForgottenUser, ...]:
         """The users who were forgotten, oldest first.
@@ -311,6 +311,7 @@ async def _fetch(connection: Any, table: str, where: str, arguments: tuple[Any, 
     return rows
 
 
-def _to_user_event(row: Sequence[Any]) -> UserEvent:
+def build_user_event(row: Sequence[Any]) -> UserEvent:
+    """The event of the values of a row, from its id on."""
     name, user, item, event_type, time, *others = row
     return UserEvent(name, user, item, event_type, time / 1000, *others)

@@ -29,7 +29,7 @@ from leanrec.integrations.postgres.connection import (
     connect,
     translate_error,
 )
-from leanrec.integrations.postgres.reader import PostgresEventReader
+from leanrec.integrations.postgres.reader import PostgresEventReader, build_user_event
 from leanrec.integrations.postgres.schema import create_tables
 
 __all__ = ["PostgresEventStore"]
@@ -208,6 +208,11 @@ class PostgresEventStore(PostgresEventReader, SharedEventStore):
         self._watchers.append(on_change)
         self._head = None
         self._thread.loop.call_soon_threadsafe(self._look.set)
+
+    def numbered_events(self, *, after: int, until: int) -> list[tuple[int, UserEvent]]:
+        """Events of all servers with their sequence numbers, in order, from the one behind ``after`` up to ``until``."""
+        blocks = self._read_blocks("event", after=after, until=until)
+        return [(row[0], build_user_event(row[1:])) for rows in blocks for row in rows]
 
     def changed_items(self, after: int) -> list[tuple[Id, dict[str, Any]]]:
         """Items whose content was written after a revision, in the order in which they were added first."""

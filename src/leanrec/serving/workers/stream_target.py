@@ -6,15 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from leanrec.data.table import Table
-from leanrec.data.vocabulary import Id, id_array
-from leanrec.errors import LeanrecError
-from leanrec.events.event_reader import build_item_table
+from leanrec.data.vocabulary import Id
 from leanrec.events.records import AppendResult, ForgottenUser
-from leanrec.events.seals import find_forgotten
 from leanrec.events.user_events import UserEvent
-from leanrec.online.live_pipeline import LivePipeline
+from leanrec.online.followed_pipeline import FollowedPipeline
 from leanrec.pipeline.pipeline import Pipeline
-from leanrec.pipeline.replay import ReplayResult, replay_items
+from leanrec.pipeline.replay import ReplayResult
 from leanrec.pipeline.responses import AddItemsResult, RecordResult
 from leanrec.serving.event_requests import EventRecorder
 from leanrec.serving.monitoring.server_log import log_event
@@ -29,7 +26,7 @@ class _CheckedError(Exception):
     """Ends a check before anything is changed."""
 
 
-class StreamedPipeline(LivePipeline):
+class StreamedPipeline(FollowedPipeline):
     """The pipeline of a worker, which only the stream changes.
 
     A change is checked, goes to the log, and comes back to all workers in the same order.
@@ -51,8 +48,8 @@ class StreamedPipeline(LivePipeline):
             replayed: what was replayed.
             n_forgotten: number of the last user of the log who was forgotten then.
         """
-        super().__init__(pipeline, log, replayed=replayed)
-        self._remote, self.n_forgotten = log, n_forgotten
+        super().__init__(pipeline, log, replayed=replayed, n_forgotten=n_forgotten)
+        self._remote = log
 
     def add_items(self, ids: list[Id], table: Table, *, persist: Callable[[], Any]) -> AddItemsResult:
         """Add new items to the log and all workers; see ``Pipeline.add_items``."""
@@ -70,37 +67,15 @@ class StreamedPipeline(LivePipeline):
         """Forget a user in the log and all workers."""
         return self._remote.forget_user(user)
 
-    def _forget(self, user: Id | None, forgotten: ForgottenUser) -> ForgottenUser:
-        """Forget a user who is forgotten in the log; without an id it is found by its hash, O(U)."""
-        users = [] if user is None else [user]
-        for version in self.versions if user is None else ():
-            known = id_array([each for each, _ in version.pipeline.find_users("", version.pipeline.n_users)])
-            users += known[find_forgotten(known, self._remote.id, [forgotten])].tolist()
-        for each in {str(each): each for each in users}.values():
-            self._apply_forgotten(each, forgotten)
-        self.n_forgotten = max(self.n_forgotten, forgotten.number)
-        return forgotten
-
     def apply_change(self, change: Change) -> AddItemsResult | ForgottenUser | None:
         """Apply a change that is in the log. Raises LeanrecError if some of it cannot be applied; the rest is."""
         if isinstance(change, ForgetUser):
             assert change.forgotten is not None  # noqa: S101 - what comes back is in the log
-            return self._forget(change.user, change.forgotten)
+            return self.take_forgotten(change.user, change.forgotten)
         if isinstance(change, HideItems):
-            with self._hiding:
-                for each in self.versions:
-                    act = each.pipeline.hide_items if change.hidden else each.pipeline.show_items
-                    act(change.items, replayed=True)
+            self.take_hidden(change.items, hidden=change.hidden)
             return None
-        ids = [item for item, _ in change.items]
-        table = build_item_table([content for _, content in change.items])
-        try:
-            return super().add_items(ids, table, persist=lambda: None)
-        except LeanrecError:
-            with self._adding_items:
-                if sum(replay_items(each.pipeline, id_array(ids), table)[0] for each in self.versions):
-                    self._record_early_events(ids)
-            raise
+        return self.take_items(dict(change.items))
 
 
 def _check_only(change: Callable[[Callable[[], None]], object]) -> None:
