@@ -145,8 +145,13 @@ def _unpack_zip(engine: SqlEngine, path: Path, wanted: _Wanted) -> list[Unpacked
         members = [member for member in archive.infolist() if not member.is_dir()]
         names = [member.filename for member in members]
         if "[Content_Types].xml" in names and any(name.startswith("xl/") for name in names):
-            target, note = write_workbook(engine, path)
-            return [UnpackedFile(target, str(path), note)]
+            sheets, note = write_workbook(engine, path, wanted.role, wanted.member)
+            is_whole = len(sheets) == 1 and not wanted.member
+            labels = [str(path) if is_whole else f"{path}/{sheet.title}" for sheet in sheets]
+            return [
+                UnpackedFile(sheet.path, label, note if sheet is sheets[0] else "")
+                for sheet, label in zip(sheets, labels, strict=True)
+            ]
         if names and all(name.endswith(".npy") for name in names):
             arrays = [name.removesuffix(".npy") for name in names]
             if {"format", "shape", "data"} <= set(arrays):

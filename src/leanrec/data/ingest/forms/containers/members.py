@@ -10,13 +10,15 @@ from leanrec.data.ingest.forms.headers import score_header
 from leanrec.data.ingest.meaning.column_names import guess_role, list_roles, split_words
 from leanrec.errors import SourceError
 
-__all__ = ["Member", "choose_members", "read_columns"]
+__all__ = ["TABLE_ROLES", "Member", "choose_members", "read_columns"]
 
 # Words for all events. Of views and purchases, none is the log.
 _LOG_WORDS = frozenset(
     ["rating", "review", "interaction", "event", "log", "action", "behavior", "behaviour", "history"]
 )
-_ROLES = {"item_table": "item", "user_table": "user"}
+TABLE_ROLES = {"item_table": "item", "user_table": "user"}
+"""What a table beside the log is for → role of the ids of its rows."""
+
 _SHOWN = 12
 _KEY = re.compile(r'"([^"\\]{1,80})"\s*:')
 
@@ -93,8 +95,8 @@ def choose_members(label: str, members: Sequence[Member], role: str) -> tuple[li
 
 def _find_certain(tables: Sequence[Member], role: str) -> list[Member]:
     """Return the tables that may have the role; one where it is certain."""
-    if role in _ROLES:
-        return [table for table in tables if table.means(_ROLES[role]) and not table.means("log")]
+    if role in TABLE_ROLES:
+        return [table for table in tables if table.means(TABLE_ROLES[role]) and not table.means("log")]
     if role != "log":
         return []
     columns = {table.name: table.list_columns() for table in tables}
