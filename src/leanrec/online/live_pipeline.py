@@ -35,7 +35,7 @@ class LiveVersion:
     n_replayed: int
 
 
-class _Follower(Protocol):
+class _ServedVersion(Protocol):
     """A version that follows the log: the current one, or the one on trial."""
 
     @property
@@ -100,7 +100,7 @@ class LivePipeline:
         return self.current.pipeline
 
     @property
-    def versions(self) -> tuple[_Follower, ...]:
+    def versions(self) -> tuple[_ServedVersion, ...]:
         """The current version, and the one on trial if there is one."""
         trial = self.trial
         return (self.current,) if trial is None else (self.current, trial)
@@ -162,7 +162,7 @@ class LivePipeline:
         return recorded
 
     def _record_into(
-        self, version: _Follower, user_events: Sequence[UserEvent], first: int
+        self, version: _ServedVersion, user_events: Sequence[UserEvent], first: int
     ) -> tuple[RecordResult, Sequence[UserEvent]]:
         """Record events, the first of which has a number in the store, in one version. Returns also those it did not have."""
         kept = list(range(max(0, version.n_replayed + 1 - first), len(user_events)))
