@@ -33,8 +33,8 @@ class WorkerServer:
     def __init__(
         self, process: "subprocess.Popen[str]", url: str, log: Path, context: ssl.SSLContext | None = None
     ) -> None:
-        self.process, self.url, self.log = process, url, log
-        self.client = httpx.Client(base_url=url, timeout=60, verify=context or True, limits=_NO_KEEPALIVE)
+        self.process, self.url, self.log, self.context = process, url, log, context or True
+        self.client = httpx.Client(base_url=url, timeout=60, verify=self.context, limits=_NO_KEEPALIVE)
 
     def get(self, path: str) -> Any:
         """The answer to a request on a connection of its own."""
