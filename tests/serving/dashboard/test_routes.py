@@ -9,6 +9,7 @@ import pytest
 
 from conftest import make_dataset
 from contracts.server import run_server
+from contracts.worker_server import start_workers, wait_for
 from leanrec.events import SQLiteEventStore
 from leanrec.models import get_model
 from leanrec.online import LivePipeline, VersionStore
@@ -179,3 +180,26 @@ class TestVersions:
 def test_the_report_of_the_experiment(plain: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ExperimentReports, "read", lambda self: {"log": str(self._location)})
     assert plain.get("/dashboard/experiment").json()["log"].endswith("events.db")
+
+
+@pytest.mark.system
+def test_any_worker_tells_of_the_requests_of_all(artifacts: list[Path], tmp_path: Path) -> None:
+    store = VersionStore.create(tmp_path / "store")
+    store.promote(store.add(artifacts[0]).id)
+    with start_workers(store.path) as server:
+        server.ask_each("/recommend?user=user-1")
+        server.ask_each("/recommend?user=user-2")
+        server.click("user-1", 101)
+
+        def find_sums() -> list[dict[str, Any]] | None:
+            """What both workers tell, once each has pushed its counts, which it does every second."""
+            told = server.ask_each("/dashboard/traffic")
+            is_complete = all(each["samples"][-1]["requests"]["answered"] == 5 for each in told)
+            return told if is_complete else None
+
+        for each in wait_for(find_sums):
+            last = each["samples"][-1]
+            assert (last["lists"]["full"], last["events"]["stored"], each["workers"]) == (4, 1, 2)
+            assert last["log_free_bytes"] > 0
+            assert each["log"]["events"] == 1
+        assert [each["has_store"] for each in server.ask_each("/dashboard/versions")] == [True, True]
