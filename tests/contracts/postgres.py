@@ -107,6 +107,22 @@ class PostgresServer:
         options = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "leanrec", "-d", database, "-At", "-c", statement]
         return self._run_program("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", *options)
 
+    @contextlib.contextmanager
+    def holding(self, url: str, statement: str) -> Iterator[None]:
+        """Another program is in a transaction that has done this statement."""
+        database = url.rpartition("/")[2]
+        options = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "leanrec", "-d", database, "-X", "-q", "-At"]
+        program = str(self._programs / "psql")
+        with subprocess.Popen([program, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+            assert other.stdin is not None
+            assert other.stdout is not None
+            other.stdin.write(f"BEGIN; {statement}; SELECT 'held';\n")
+            other.stdin.flush()
+            while "held" not in other.stdout.readline():
+                pass
+            yield
+            other.stdin.write("ROLLBACK;\n")
+
     def _run_program(self, name: str, *options: str) -> str:
         done = subprocess.run(
             [str(self._programs / name), *options], capture_output=True, text=True, cwd=self._folder, **self._identity

@@ -4,7 +4,8 @@ import asyncio
 import functools
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ from leanrec.events.rows import read_list_row, to_stored_id
 from leanrec.events.seals import seal_extended
 from leanrec.events.user_events import UserEvent
 from leanrec.integrations.postgres.backup import write_backup
-from leanrec.integrations.postgres.connection import ConnectionLimits, connected
+from leanrec.integrations.postgres.connection import ConnectionLimits, connect, connected, translate_error
 from leanrec.integrations.postgres.schema import FORMAT_VERSION, check_format
 from leanrec.types import Events
 
@@ -36,6 +37,8 @@ _COLUMNS = {
 }
 _N_LATER = {"event": 1, "served": 5}
 _IDS = {"event": (1, 2), "served": (2,), "item": (0,), "hidden": (0,)}  # positions of external ids
+# While a block is written to a file nothing is asked.
+_BEGIN_STATE = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = 60000"
 _Result = TypeVar("_Result")
 
 
@@ -196,11 +199,13 @@ class PostgresEventReader(EventReader):
         path = Path(target)
         if path.exists():
             raise SourceError(f"{path} must be a new file. It exists, so it is left alone. Choose another path.")
+        if not path.parent.is_dir():
+            raise SourceError(f"Cannot copy {self.name} to {path}: there is no such folder. Create it first.")
         staging = path.with_name(f".{path.name}-{os.getpid()}")
         try:
             summary = write_backup(staging, self.id, self._read_state())
             staging.rename(path)
-        except OSError as error:
+        except (OSError, sqlite3.Error) as error:
             raise SourceError(f"Cannot copy {self.name} to {path}: {error}. No file was written.") from error
         finally:
             staging.unlink(missing_ok=True)
@@ -253,30 +258,23 @@ class PostgresEventReader(EventReader):
 
     def _read_state(self) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
         """The rows of all tables, each with its number and its checksum, in one state of the log, block by block."""
-        blocks = self._read_state_async()
         with asyncio.Runner() as runner:
-            while found := runner.run(_take_next(blocks)):
-                table, block = found
-                checked = self._check(table, block)
-                yield table, [(*values, row[-1]) for row, values in zip(block, checked, strict=True)]
-
-    async def _read_state_async(self) -> AsyncIterator[tuple[str, list[Any]]]:
-        async with (
-            connected(self.url, self.limits) as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
-            await connection.execute(
-                "SET LOCAL idle_in_transaction_session_timeout = 60000"
-            )  # while blocks are written
-            for table in _COLUMNS:
-                after = 0
-                while True:
-                    block = await _fetch(connection, table, "true", (after, 2**62))
-                    if block:
-                        yield table, block
-                        after = block[-1][0]
-                    if len(block) < _BLOCK_SIZE:
-                        break
+            connection = runner.run(connect(self.url, self.limits))
+            try:
+                runner.run(connection.execute(_BEGIN_STATE))
+                for table in _COLUMNS:
+                    block: list[Any] = []
+                    while not block or len(block) == _BLOCK_SIZE:
+                        after = block[-1][0] if block else 0
+                        block = runner.run(_fetch(connection, table, "true", (after, 2**62)))
+                        if not block:
+                            break
+                        checked = self._check(table, block)
+                        yield table, [(*values, row[-1]) for row, values in zip(block, checked, strict=True)]
+            except Exception as error:
+                raise translate_error(self.name, error) from error
+            finally:
+                runner.run(_terminate(connection))
 
     def _check(self, table: str, block: Sequence[Any]) -> list[tuple[Any, ...]]:
         """The values of rows, ids decoded, without the checksums, which are compared."""
@@ -295,10 +293,8 @@ class PostgresEventReader(EventReader):
         )
 
 
-async def _take_next(
-    blocks: AsyncIterator[tuple[str, list[Any]]],
-) -> tuple[str, list[Any]] | None:
-    return await anext(blocks, None)
+async def _terminate(connection: Any) -> None:
+    connection.terminate()
 
 
 async def _fetch(connection: Any, table: str, where: str, arguments: tuple[Any, ...]) -> list[Any]:
