@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leanrec.errors import BusyError, DataError, SourceError
-from leanrec.events import sqlite_store
+from leanrec.events import sqlite_statements, sqlite_store
 from leanrec.events.records import DataOrigin, LogSummary, RetentionPolicy, ServedList
 from leanrec.events.sqlite_reader import FORMAT_VERSION, SQLiteEventReader
 from leanrec.events.sqlite_store import SQLiteEventStore
@@ -270,7 +270,7 @@ def test_an_unexpected_error_of_the_writer_thread_is_raised(path: Path, monkeypa
     def fail(_: Path) -> sqlite3.Connection:
         raise MemoryError("no room")
 
-    monkeypatch.setattr("leanrec.events.sqlite_store._open_database", fail)
+    monkeypatch.setattr("leanrec.events.sqlite_store.open_database", fail)
     with pytest.raises(MemoryError, match="no room"):
         SQLiteEventStore(path)
     monkeypatch.undo()
@@ -657,7 +657,7 @@ class TestUpgrade:
     def test_a_kill_leaves_a_log_old_or_new(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = tmp_path / "events.db"
         lists = write_format_5(path)
-        monkeypatch.setattr(sqlite_store, "_SCHEMA", sqlite_store._SCHEMA + "SELECT * FROM missing;")
+        monkeypatch.setattr(sqlite_statements, "_SCHEMA", sqlite_statements._SCHEMA + "SELECT * FROM missing;")
         with pytest.raises(SourceError):
             SQLiteEventStore(path)
         assert SQLiteEventReader(path).verify().format_version == 5
