@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -17,8 +16,7 @@ from leanrec.serving.app import create_app
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SQLiteEventStore]:
-    folder: Path = tmp_path_factory.mktemp("log")
-    with SQLiteEventStore(folder / "events.db") as log:
+    with SQLiteEventStore(tmp_path_factory.mktemp("log") / "events.db") as log:
         yield log
 
 

@@ -1,4 +1,4 @@
-"""Shared lists: recommendation lists that several servers keep in one store, for users about whom nothing has changed since."""
+"""Shared lists: lists that several servers keep in one store, for users about whom nothing has changed since."""
 
 import hashlib
 import time
