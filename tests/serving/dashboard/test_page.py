@@ -171,6 +171,16 @@ class TestLists:
         assert page.locator("#provenance-body .share").count() == len(stages)
         assert page.locator("#list .reasons", has_text="propensity").count() == 10
 
+    def test_another_event_is_sent(self, open_part: Callable[..., Any], served: Served) -> None:
+        page = open_part("lists", user="user-9")
+        assert "rating" not in page.locator("#event-type option").all_inner_texts()
+        page.select_option("#event-type", "purchase")
+        title = page.locator("#list .name").first.evaluate("name => name.firstChild.textContent")
+        page.get_by_role("button", name=f"Purchase {title}", exact=True).click()
+        expect(page.locator("#history li").first).to_contain_text("purchase")
+        newest = served.client.get("/users/user-9").json()["events"][0]
+        assert (newest["title"], newest["event_type"]) == (title, "purchase")
+
     def test_an_item_is_hidden_and_shown_again(self, open_part: Callable[..., Any], served: Served) -> None:
         page = open_part("lists", user="user-8")
         first = page.locator("#list > li").first

@@ -117,8 +117,9 @@ function createRow(response, position, share, oldPositions) {
   if (oldPositions.size) markChange(row, name, position, oldPositions.get(key));
   const score = createElement("div", "score");
   score.append(createBar(share), createElement("span", "", formatNumber(item.score)));
-  const clickButton = createButton("Click", "", () => sendEvent(item, position, clickButton));
-  clickButton.setAttribute("aria-label", `Click ${item.title}`);
+  const eventButton = createButton("", "event", () => sendEvent(item, position, eventButton));
+  eventButton.dataset.title = item.title;
+  nameEventButton(eventButton);
   const whyButton = createButton("Why?", "quiet", () => withErrors(() => toggleExplanation(row, item, whyButton)));
   whyButton.setAttribute("aria-label", `Why ${item.title}?`);
   whyButton.setAttribute("aria-expanded", "false");
@@ -126,12 +127,19 @@ function createRow(response, position, share, oldPositions) {
   hideButton.setAttribute("aria-label", `Hide ${item.title} from everybody`);
   hideButton.title = "Hide it from everybody";
   const actions = createElement("div", "actions");
-  actions.append(hideButton, whyButton, clickButton);
+  actions.append(hideButton, whyButton, eventButton);
   const reasons = createElement("div", "reasons", item.reasons.join(" · "));
   const propensity = response.propensities?.[position];
   if (typeof propensity === "number") reasons.append(reasons.textContent ? " · " : "", createElement("span", "", `propensity ${formatNumber(propensity)}`));
   row.append(createElement("span", "position", position + 1), createTile(item), name, actions, score, reasons);
   return row;
+}
+
+// The button says which event it sends.
+function nameEventButton(button) {
+  const type = $("event-type").value;
+  button.textContent = type[0].toUpperCase() + type.slice(1);
+  button.setAttribute("aria-label", `${button.textContent} ${button.dataset.title}`);
 }
 
 function markChange(row, name, position, oldPosition) {
@@ -228,7 +236,7 @@ async function sendEvent(item, position, button) {
   if (button) button.disabled = true;
   await withErrors(async () => {
     const id = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
-    const event = { id, user: state.user, item: item.id, event_type: "click" };
+    const event = { id, user: state.user, item: item.id, event_type: $("event-type").value };
     if (position !== undefined) Object.assign(event, { request: lastResponse.request, rank: position });
     await fetchJson("/events", { events: [event] });
     state.isKnown = true;
@@ -307,6 +315,7 @@ $("column").addEventListener("change", () => {
   $("wanted").value = ""; // a value of one column has no meaning in another
   withErrors(replaceList);
 });
+$("event-type").addEventListener("change", () => $("list").querySelectorAll("button.event").forEach(nameEventButton));
 $("wanted").addEventListener("change", () => withErrors(replaceList));
 
 async function suggestUsers() {
@@ -322,6 +331,9 @@ async function suggestUsers() {
 // Fills the controls from the description of the server, and shows the user of the address or the first one.
 export async function startLists(health) {
   $("column").replaceChildren(...health.columns.map((name) => createElement("option", "", name)));
+  const types = health.event_types.filter((type) => type !== "rating"); // it needs a number
+  $("event-type").replaceChildren(...types.map((name) => createElement("option", "", name)));
+  if (types.includes("click")) $("event-type").value = "click";
   const common = ["genres", "category", "categories", "tags", "genre"].find((name) => health.columns.includes(name));
   if (common) $("column").value = common;
   $("column-label").hidden = $("wanted").hidden = !health.columns.length;

@@ -87,7 +87,7 @@ function createTiles(sample, now, minutes) {
   const { log } = sample;
   const failed = minutes?.requests.failed ?? 0;
   const refused = (minutes?.requests.refused ?? 0) + (minutes?.refusedConnections ?? 0);
-  const span = minutes ? `last ${formatSpan(minutes.elapsed)}` : "";
+  const span = minutes ? `in ${formatSpan(minutes.elapsed)}` : "";
   const stateOfLog = log.problem ?? (log.waiting_seconds > 1 ? `One write takes ${formatSeconds(log.waiting_seconds)} already.` : null);
   return [
     createTile("Requests", now ? `${formatNumber(now.rate)} /s` : "–", minutes ? `${formatNumber(minutes.rate)} /s ${span}` : "measuring"),
@@ -131,7 +131,7 @@ function createCharts() {
   return {
     rates: new LineChart({ ...shared, title: "Requests and events per second", format: perSecond, lines: [{ name: "requests", className: "first" }, { name: "events", className: "second" }] }),
     latency: new LineChart({ ...shared, title: "Time of a list", format: formatSeconds, lines: [{ name: "p50", className: "first" }, { name: "p99", className: "second" }] }),
-    trouble: new LineChart({ ...shared, title: "Requests without an answer, per second", format: perSecond, lines: [{ name: "failed", className: "bad" }, { name: "refused", className: "second" }, { name: "invalid", className: "third" }] }),
+    trouble: new LineChart({ ...shared, title: "Refused, failed and invalid requests per second", format: perSecond, lines: [{ name: "failed", className: "bad" }, { name: "refused", className: "second" }, { name: "invalid", className: "third" }] }),
     freshness: new LineChart({ ...shared, title: "Freshness of lists", format: formatSeconds, lines: [{ name: "p50", className: "first" }, { name: "p99", className: "second" }] }),
   };
 }
