@@ -60,6 +60,11 @@ def test_what_is_measured_comes_as_json(run: Any, store: Path, monkeypatch: pyte
     assert told["attempt"]["is_warm"] is False
 
 
+def test_without_drift_nothing_is_fitted(run: Any, store: Path) -> None:
+    _, out, _ = run("refit", store, "--min-users", 40, "--on-drift", "--niceness", 0)
+    assert "Nothing was proposed (no drift): The log has no list" in out
+
+
 def test_advice_names_flags(run: Any, store: Path) -> None:
     code, _, err = run("refit", store, "--metric", "clicks")
     assert code == 2

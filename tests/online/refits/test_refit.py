@@ -10,6 +10,7 @@ import pytest
 from conftest import make_dataset
 from leanrec.errors import ArtifactError, ConflictError, SettingError, SourceError
 from leanrec.events import SQLiteEventStore
+from leanrec.events.records import ServedList
 from leanrec.events.user_events import UserEvent
 from leanrec.models import get_model
 from leanrec.online import LivePipeline, RefitResult, RefitSettings, VersionStore, refit
@@ -202,6 +203,33 @@ def test_a_refit_that_fails_counts_for_the_cooldown(tmp_path: Path, monkeypatch:
             refit(store, log, SETTINGS, RUN)
         assert [each.outcome for each in AttemptFile(store.path).read()] == ["unfinished"]
         assert refit(store, log, SETTINGS, RUN).outcome == "too soon"
+
+
+def test_drift_proposes_a_refit_and_only_a_win_is_proposed(tmp_path: Path) -> None:
+    """A log in which people stop to respond to the lists, and then new items that they like."""
+    store, log = make_store(tmp_path)
+    current = store.current()
+    assert current is not None
+    settings = dataclasses.replace(SETTINGS, on_drift=True)
+    rng = np.random.default_rng(0)
+
+    def serve(n_lists: int, rate: float, start: int) -> None:
+        answers = []
+        for at in range(start, start + n_lists):
+            user, item = f"user-{at % N_USERS}", int(rng.integers(100, 100 + N_ITEMS))
+            log.append_served(ServedList(str(at), START + 60 * at, user, (item,), (1.0,), version=current.id))
+            if rng.random() < rate:
+                answers.append(dataclasses.replace(click(user, item, at), request=str(at)))
+        log.append(answers)
+
+    with log:
+        serve(2_500, 0.4, 0)
+        result = refit(store, log, settings, RUN)
+        assert (result.outcome, result.attempt) == ("no drift", None)
+        assert "without a lasting fall" in result.reason
+        serve(2_500, 0.1, 2_500)
+        assert refit(store, log, settings, RUN).outcome == "no win"  # nothing can be learned from what was clicked
+        assert len(store.versions()) == 1
 
 
 def test_a_promotion_meanwhile_leaves_no_proposal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

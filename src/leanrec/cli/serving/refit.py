@@ -38,6 +38,10 @@ def refit(
     cold: Annotated[
         bool, typer.Option("--cold", help="Fit from the start, also where the model can go on from the served one.")
     ] = False,
+    on_drift: Annotated[
+        bool,
+        typer.Option("--on-drift", help="Fit only if people respond to fewer of the lists than they did at first."),
+    ] = False,
     niceness: Annotated[
         int, typer.Option(min=0, max=19, help="How far the server and other programs come first, from 0 to 19.")
     ] = 10,
@@ -53,7 +57,7 @@ def refit(
     from leanrec.online import refit as refit_current
     from leanrec.pipeline.replay import default_log_path
 
-    settings = RefitSettings(metric, judged_share, min_users, learning_events, cooldown, level, warm=not cold)
+    settings = RefitSettings(metric, judged_share, min_users, learning_events, cooldown, level, not cold, on_drift)
     opened = VersionStore(store)
     if niceness and hasattr(os, "nice"):
         os.nice(niceness)

@@ -17,8 +17,10 @@ from leanrec.evaluation.metrics.ranking import RANKING_METRICS
 from leanrec.events.event_reader import EventReader
 from leanrec.events.seals import find_forgotten
 from leanrec.online.refits.attempts import Attempt, AttemptFile
+from leanrec.online.refits.drift import find_fall, read_responses
 from leanrec.online.refits.judgment import Judgment, judge_refit
-from leanrec.online.version_store import Version, VersionStore
+from leanrec.online.version_store import VersionStore
+from leanrec.online.versions import Version
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.provenance import build_provenance
 from leanrec.pipeline.scorers import pad_scorer
@@ -46,6 +48,7 @@ class RefitSettings:
         cooldown_hours: hours from the start of one refit to that of the next. 0 = no pause.
         level: of the intervals.
         warm: go on from the served model where it is `Updatable`; False = fit from the start.
+        on_drift: fit only if people respond to fewer of the lists of the current version than at first: see `find_fall`.
     """
 
     metric: str = "ndcg@10"
@@ -55,6 +58,7 @@ class RefitSettings:
     cooldown_hours: float = 6.0
     level: float = 0.95
     warm: bool = True
+    on_drift: bool = False
 
     def __post_init__(self) -> None:
         name, _, k = self.metric.partition("@")
@@ -73,7 +77,7 @@ class RefitResult:
     """What a refit has come to.
 
     Attributes:
-        outcome: "proposed", "no win", "outdated", or, where nothing was fitted, "too soon" or "too few".
+        outcome: "proposed", "no win", "outdated", or, where nothing was fitted, "too soon", "no drift" or "too few".
         reason: a sentence.
         against: id of the version that was served.
         version: the proposed version, or None.
@@ -132,6 +136,9 @@ def refit(
                 f"The last refit began at {last:%Y-%m-%d %H:%M} UTC, less than {settings.cooldown_hours:g} hours ago."
             )
             return RefitResult("too soon", reason, current.id)
+        steady = _find_no_drift(log, current.id) if settings.on_drift else None
+        if steady is not None:
+            return RefitResult("no drift", steady, current.id)
         served = Pipeline.load(current.path)
         log.check_origin(served.data_origin)
         window = _divide_log(served, log, settings)
@@ -157,6 +164,17 @@ def refit(
         )
         attempts.finish(attempt)
     return RefitResult(outcome, reason, current.id, version, judgment, attempt)
+
+
+def _find_no_drift(log: EventReader, version: str) -> str | None:
+    """Why there is no drift, or None if there is."""
+    responses = read_responses(log, version)
+    if find_fall(responses.responded) is not None:
+        return None
+    n_lists = len(responses.responded)
+    if not n_lists:
+        return "The log has no list of the current version that is half an hour old."
+    return f"People respond to {responses.rate:.2%} of the {n_lists:,} lists of the current version, without a lasting fall."
 
 
 def _divide_log(served: Pipeline, log: EventReader, settings: RefitSettings) -> _Window | str:
