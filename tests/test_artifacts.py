@@ -147,6 +147,34 @@ def test_a_copy_is_a_folder_of_its_own(saved: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.parametrize("moment", ["_digest", "_check_header"])  # before and after the bytes of an array are verified
+def test_an_artifact_that_is_replaced_while_it_is_read_is_one_of_the_two(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    other, n_calls = make_dataset(seed=1), 0
+    before = getattr(artifacts, moment)
+
+    def replace(*arguments: Any) -> Any:
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == 3:
+            artifacts.save(other, saved)
+        return before(*arguments)
+
+    monkeypatch.setattr(artifacts, moment, replace)
+    assert artifacts.load(saved, Dataset).fingerprint == other.fingerprint
+    assert n_calls > 3
+    if moment == "_digest":
+        n_calls = 0
+        other = make_dataset()
+        with pytest.raises(ArtifactError, match="copy it again"):
+            artifacts.copy(saved, tmp_path / "copy")
+        assert not (tmp_path / "copy").exists()
+        with pytest.raises(ArtifactError, match="copy it again"):
+            artifacts.copy(saved, tmp_path / "copy", digest="of another one")
+        assert artifacts.load(artifacts.copy(saved, tmp_path / "copy"), Dataset).fingerprint == other.fingerprint
+
+
 def test_a_file_is_replaced_in_one_step(tmp_path: Path) -> None:
     file = tmp_path / "pointer.json"
     for content in (b"old", b"new"):

@@ -130,7 +130,7 @@ def save(
 def load(path: str | Path, kind: type | None = None, *, mapped: bool = False) -> Any:
     """Read what ``save`` wrote. Raises ArtifactError unless every byte verifies and every object is as its class declares.
 
-    Raises MissingExtraError if it is of a class that needs a package which is not installed. Memory: at most three times
+    An artifact that is replaced meanwhile is read again, so that what is returned is one of the two as a whole. Raises MissingExtraError if it is of a class that needs a package which is not installed. Memory: at most three times
     the size of the folder, whatever it holds.
 
     Args:
@@ -139,6 +139,28 @@ def load(path: str | Path, kind: type | None = None, *, mapped: bool = False) ->
         mapped: map arrays of 16 MB and more from their files, read-only, instead of reading them into memory.
     """
     folder = Path(path)
+    while True:
+        before = _identify(folder)
+        try:
+            value = _read(folder, kind, mapped=mapped)
+        except ArtifactError:
+            if _identify(folder) == before:
+                raise
+        else:
+            if _identify(folder) == before:
+                return value
+
+
+def _identify(folder: Path) -> tuple[int, int, int] | None:
+    """What tells a folder from another one that has taken its place. None if there is none."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns
+
+
+def _read(folder: Path, kind: type | None, *, mapped: bool) -> Any:
     manifest = read_manifest(folder)
     _check_kind(folder, manifest["value"], kind)
     try:
@@ -162,21 +184,32 @@ def load(path: str | Path, kind: type | None = None, *, mapped: bool = False) ->
     return value
 
 
-def copy(source: str | Path, target: str | Path) -> Path:
+def copy(source: str | Path, target: str | Path, *, digest: str | None = None) -> Path:
     """Copy an artifact to a new folder, by hard links where the file system has them. Raises ArtifactError.
 
     Every byte is verified, so a damaged artifact is not copied. The files of an artifact are replaced, never changed, so
     the copy stays as it is when the source is replaced. Cost: one pass over the files.
+
+    Args:
+        source: the artifact.
+        target: the new folder.
+        digest: SHA-256 that the artifact must have; None = any.
     """
     folder, path = Path(source), Path(target)
-    reader = _Reader(folder, read_manifest(folder))
+    before = _identify(folder)
+    manifest = read_manifest(folder)
+    reader = _Reader(folder, manifest)
     if path.exists():
         raise ArtifactError(f"{path} must be a new folder. It exists; choose another path.")
     with _stage_artifact(path) as staging:
-        for name in reader.arrays:
-            file = reader.find_file(name)
-            _link_or_copy(file, staging / file.name)
-        _link_or_copy(folder / _MANIFEST, staging / _MANIFEST)
+        try:
+            for name in reader.arrays:
+                file = reader.find_file(name)
+                _link_or_copy(file, staging / file.name)
+            _link_or_copy(folder / _MANIFEST, staging / _MANIFEST)
+        finally:  # says so instead of what was found in the middle
+            if _identify(folder) != before or digest not in {None, _manifest_digest(manifest)}:
+                raise ArtifactError(f"{folder} must not be replaced while it is copied. It was; copy it again.")
     return path
 
 
