@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from leanrec.online.refits.refit import refit as refit
     from leanrec.online.trials.guards import TrialGuards as TrialGuards
     from leanrec.online.version_follower import VersionFollower as VersionFollower
-    from leanrec.online.version_store import Promotion as Promotion
-    from leanrec.online.version_store import Version as Version
     from leanrec.online.version_store import VersionStore as VersionStore
-    from leanrec.online.version_store import VersionTrial as VersionTrial
+    from leanrec.online.versions import Promotion as Promotion
+    from leanrec.online.versions import Version as Version
+    from leanrec.online.versions import VersionTrial as VersionTrial
 
 __getattr__, __dir__, __all__ = export_lazily(
     __name__,
@@ -30,6 +30,7 @@ __getattr__, __dir__, __all__ = export_lazily(
         "refits.refit": ["RefitResult", "RefitSettings", "refit"],
         "trials.guards": ["TrialGuards"],
         "version_follower": ["VersionFollower"],
-        "version_store": ["Promotion", "Version", "VersionStore", "VersionTrial"],
+        "version_store": ["VersionStore"],
+        "versions": ["Promotion", "Version", "VersionTrial"],
     },
 )

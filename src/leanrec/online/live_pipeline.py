@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from leanrec.data.table import Table
 from leanrec.data.vocabulary import Id, id_array
@@ -13,11 +13,14 @@ from leanrec.events.records import ForgottenUser
 from leanrec.events.user_events import UserEvent, to_events
 from leanrec.online.trials.guards import TrialGuards
 from leanrec.online.trials.live_trial import CANDIDATE, LiveTrial
-from leanrec.online.version_store import VersionStore, VersionTrial
+from leanrec.online.versions import VersionTrial
 from leanrec.pipeline.log_snapshot import save_snapshot
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.replay import ReplayResult, bind_log, replay_hidden, replay_items
 from leanrec.pipeline.responses import AddItemsResult, Recommendations, RecordResult
+
+if TYPE_CHECKING:
+    from leanrec.online.version_store import VersionStore
 
 __all__ = ["LivePipeline", "LiveVersion"]
 

@@ -15,13 +15,14 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
 from leanrec import artifacts
 from leanrec.errors import ArtifactError, ConflictError
+from leanrec.online.versions import Promotion, Version, VersionChanges, VersionTrial
 from leanrec.pipeline.pipeline import VERSION_LENGTH
 from leanrec.pipeline.snapshot import SavedPipeline
 from leanrec.settings import check_between
@@ -29,7 +30,7 @@ from leanrec.settings import check_between
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["Promotion", "Version", "VersionStore", "VersionTrial", "find_pipeline_path", "is_version_store"]
+__all__ = ["VersionStore", "find_pipeline_path", "is_version_store"]
 
 _POINTER = "current.json"
 _FOLDER = "versions"
@@ -37,103 +38,6 @@ _MAX_PROMOTIONS = 1000
 _MAX_TRIALS = 1000
 _MIN_SHARE = 0.0001
 _MAX_SHARE = 0.5  # of a canary: as many users are its control
-
-
-@dataclasses.dataclass(frozen=True)
-class Version:
-    """A version in a store.
-
-    Attributes:
-        id: the first 12 hexadecimal digits of the SHA-256 of the artifact.
-        path: folder of the artifact.
-        model: name of the model.
-        settings: its settings, as code.
-        created: time of the fit in ISO format.
-        events: number of events of the fit.
-        n_bytes: size on disk.
-        is_current: whether it is the one to serve.
-        refit: what `refit` has measured, for a version that it has proposed: see ``Judgment.to_dict``, and "against", the
-            id of the version that was served.
-    """
-
-    id: str
-    path: Path
-    model: str | None
-    settings: str | None
-    created: str | None
-    events: int | None
-    n_bytes: int
-    is_current: bool
-    refit: Mapping[str, Any] | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Promotion:
-    """A change of the current version.
-
-    Attributes:
-        fence: fencing number, 1 for the first change of a store and one more for each other change, also of a trial.
-        version: id of the version.
-        time: when, in ISO format.
-        reason: what for: "promote" or "rollback".
-    """
-
-    fence: int
-    version: str
-    time: str
-    reason: str
-
-
-@dataclasses.dataclass(frozen=True)
-class VersionTrial:
-    """A version that is tried beside the current one.
-
-    Attributes:
-        fence: fencing number of its last change.
-        version: id of the version.
-        share: share of the users who get its lists; of a shadow, share of the lists that it makes too.
-        is_shadow: nobody gets its lists, they are only compared.
-        salt: key of the hash by which users are divided. A trial with another share of the same version keeps it.
-        started: when, in ISO format.
-        ended: when, or None while it runs.
-        outcome: None while it runs, then "stopped", "aborted" (by a guard), "promoted" or "replaced" (another version was promoted).
-        reason: why it ended.
-        ended_by: who ended it.
-    """
-
-    fence: int
-    version: str
-    share: float
-    is_shadow: bool
-    salt: str
-    started: str
-    ended: str | None = None
-    outcome: str | None = None
-    reason: str | None = None
-    ended_by: str | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class _Changes:
-    """The content of the file of a store."""
-
-    promotions: tuple[Promotion, ...] = ()
-    trials: tuple[VersionTrial, ...] = ()
-
-    @property
-    def fence(self) -> int:
-        """Number of the last change."""
-        last = [each.fence for each in self.promotions[-1:]] + [each.fence for each in self.trials[-1:]]
-        return max(last, default=0)
-
-    @property
-    def running(self) -> VersionTrial | None:
-        """The trial that has not ended."""
-        return self.trials[-1] if self.trials and self.trials[-1].ended is None else None
-
-    def end_trial(self, **changes: Any) -> "_Changes":
-        """The same with another state of the last trial."""
-        return dataclasses.replace(self, trials=(*self.trials[:-1], dataclasses.replace(self.trials[-1], **changes)))
 
 
 class VersionStore:
@@ -176,11 +80,12 @@ class VersionStore:
         manifest = artifacts.read_manifest(source)
         if not str(manifest["value"].get("$type", "")).startswith("pipeline.SavedPipeline/"):
             artifacts.load(source, SavedPipeline)  # raises, and says what it is
-        identifier = artifacts.read_digest(source)[:VERSION_LENGTH]
+        digest = artifacts.read_digest(source)
+        identifier = digest[:VERSION_LENGTH]
         target = self.path / _FOLDER / identifier
         with self._lock():
             if not target.exists():
-                artifacts.copy(source, target)
+                artifacts.copy(source, target, digest=digest)
         return self.find(identifier)
 
     def versions(self) -> tuple[Version, ...]:
@@ -222,16 +127,16 @@ class VersionStore:
         """Fencing number of the last change, 0 if there was none."""
         return self._read_changes().fence
 
-    def _read_changes(self) -> _Changes:
+    def _read_changes(self) -> VersionChanges:
         file = self.path / _POINTER
         try:
             listed = json.loads(file.read_text(encoding="utf-8"))
-            return _Changes(
+            return VersionChanges(
                 tuple(Promotion(**each) for each in listed["promotions"]),
                 tuple(VersionTrial(**each) for each in listed.get("trials", ())),
             )
         except FileNotFoundError:
-            return _Changes()
+            return VersionChanges()
         except (OSError, ValueError, TypeError, LookupError) as error:
             raise ArtifactError(
                 f"{file} cannot be read: {error}. Remove it, and promote the version that must be served."
@@ -365,7 +270,8 @@ class VersionStore:
         identifier = self.find(version).id
         with self._lock():
             changes = self._read_changes()
-            is_unused = identifier not in {each.version for each in (*changes.promotions, *changes.trials)}
+            used = {each.version for each in changes.promotions} | {each.version for each in changes.trials}
+            is_unused = identifier not in used
             if is_unused:
                 self._remove(identifier)
         return is_unused
@@ -393,7 +299,7 @@ class VersionStore:
             self._write_changes(dataclasses.replace(changes, promotions=(*changes.promotions, promotion)))
         return promotion
 
-    def _check_fence(self, changes: _Changes, fence: int | None) -> None:
+    def _check_fence(self, changes: VersionChanges, fence: int | None) -> None:
         if fence is not None and fence != changes.fence:
             current = changes.promotions[-1].version if changes.promotions else None
             raise ConflictError(
@@ -401,7 +307,7 @@ class VersionStore:
                 "is current: there was another promotion or trial meanwhile. List the versions, and try again."
             )
 
-    def _write_changes(self, changes: _Changes) -> None:
+    def _write_changes(self, changes: VersionChanges) -> None:
         listed = {
             "promotions": [dataclasses.asdict(each) for each in changes.promotions[-_MAX_PROMOTIONS:]],
             "trials": [dataclasses.asdict(each) for each in changes.trials[-_MAX_TRIALS:]],

@@ -10,11 +10,8 @@ from leanrec.settings import check_between
 
 __all__ = ["GuardedComparison", "RateTest", "SlowdownTest", "TrialGuards", "Verdict"]
 
-_BETS = (
-    0.02,
-    0.1,
-    0.5,
-)  # as shares of the largest bet: the first finds a small excess, the last needs few observations
+# Bets as shares of the largest one: the first finds a small excess, the last needs few observations.
+_BETS = (0.02, 0.1, 0.5)
 _BLOCK = 200  # lists
 _N_TESTS = 5
 

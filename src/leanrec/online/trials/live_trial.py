@@ -14,7 +14,7 @@ from leanrec.events.user_events import UserEvent
 from leanrec.online.experiments import Experiment
 from leanrec.online.trials.guards import GuardedComparison, TrialGuards, Verdict
 from leanrec.online.trials.shadow import ShadowLists
-from leanrec.online.version_store import VersionTrial
+from leanrec.online.versions import VersionTrial
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.responses import Recommendations
 
@@ -24,6 +24,21 @@ CONTROL, CANDIDATE = "control", "candidate"
 _MAX_USERS = 500_000  # later ones are not judged
 _LISTS_OF_A_USER = 5  # that are judged; a bot must not decide
 _REWARDS_OF_A_USER = 20
+
+
+@dataclasses.dataclass(slots=True)
+class _UserCounts:
+    """What is counted of a user.
+
+    Attributes:
+        lists: number of lists that are judged.
+        rewards: number of positive events.
+        has_failed: whether the version failed to make a list, of which one is judged.
+    """
+
+    lists: int = 0
+    rewards: int = 0
+    has_failed: bool = False
 
 
 class LiveTrial:
@@ -67,9 +82,7 @@ class LiveTrial:
         self._experiment = _make_experiment(trial)
         self._comparison = GuardedComparison(guards, n_processes)
         self._lists = {CONTROL: 0, CANDIDATE: 0}
-        self._seen: dict[
-            int, list[int]
-        ] = {}  # by hash of the id: numbers of lists, of rewards and of failures, of which one counts
+        self._seen: dict[int, _UserCounts] = {}  # by hash of the id
         self._lock = threading.Lock()
 
     @property
@@ -138,9 +151,9 @@ class LiveTrial:
             return
         for each in user_events:
             known = self._seen.get(hash(str(each.user))) if each.weight > 0 else None
-            if known is not None and known[1] < _REWARDS_OF_A_USER:
+            if known is not None and known.rewards < _REWARDS_OF_A_USER:
                 with self._lock:
-                    known[1] += 1
+                    known.rewards += 1
                     self._comparison.add_reward(hash(str(each.user)))
 
     def describe(self) -> dict[str, Any]:
@@ -197,12 +210,12 @@ class LiveTrial:
                 key = hash(str(user))
                 known = self._seen.get(key)
                 if known is None and len(self._seen) < _MAX_USERS:
-                    known = self._seen[key] = [0, 0, 0]
+                    known = self._seen[key] = _UserCounts()
                     self._comparison.add_user(key, is_candidate=is_candidate)
-                if known is None or known[0] >= _LISTS_OF_A_USER or (has_failed and known[2]):
+                if known is None or known.lists >= _LISTS_OF_A_USER or (has_failed and known.has_failed):
                     return
-                known[0] += seconds is not None
-                known[2] += has_failed
+                known.lists += seconds is not None
+                known.has_failed |= has_failed
             if seconds is not None:
                 self._comparison.add_list(seconds, is_candidate=is_candidate, has_failed=has_failed)
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from leanrec.errors import LeanrecError
 from leanrec.online.background_loop import BackgroundLoop
 from leanrec.online.live_pipeline import LivePipeline
-from leanrec.online.version_store import VersionStore, VersionTrial
+from leanrec.online.version_store import VersionStore
+from leanrec.online.versions import VersionTrial
 from leanrec.pipeline.pipeline import Pipeline
 
 __all__ = ["TrialFollower", "start_stored_trial"]
