@@ -23,6 +23,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0  # between a failure and the next attem
 _N_QUIET_FAILURES = 3  # before the operator is told
 _MAX_WAITING = 1_000  # commands that wait to be written
 _BATCH = 64
+_GATHER_SECONDS = 0.01  # in which commands come together: to wake the thread for each would delay the lists
 _SECONDS_OF_DUTY = 60.0  # after which a command that must be sent has no effect any more
 _TOO_SLOW = 5.0  # times the time limit, of a whole answer
 
@@ -107,7 +108,7 @@ class GuardedConnection:
         except (ValkeyError, OSError) as error:
             if not isinstance(error, ResponseError) or isinstance(error, NoScriptError):
                 self._fail()
-            raise CacheError(f"The cache at {self.address} does not answer: {error}.") from error
+            raise CacheError(f"The cache at {self.address} does not answer: {_describe(error)}.") from error
         else:
             return answer
         finally:
@@ -125,6 +126,8 @@ class GuardedConnection:
             return
         else:
             self._commands.append(command)
+            if len(self._commands) > 1:  # the thread has been woken
+                return
         with self._waking:
             self._waking.notify()
 
@@ -155,10 +158,10 @@ class GuardedConnection:
                 info = _parse_info(self._ask_slowly(connection, "INFO", "memory"))
         except AuthenticationError as error:
             raise SettingError(
-                f"The cache at {self.address} must accept the user and the password of its URL. It answers: {error}."
+                f"The cache at {self.address} must accept the user and the password of its URL. It answers: {_describe(error)}."
             ) from error
         except (ValkeyError, OSError) as error:
-            return f"The cache at {self.address} does not answer: {error}. Lists are made without it until it does."
+            return f"The cache at {self.address} does not answer: {_describe(error)}. Lists are made without it until it does."
         if info.get("maxmemory", "0") == "0":
             return (
                 f"The cache at {self.address} has no limit of memory. Lists expire after a minute; to be safe, set maxmemory "
@@ -220,6 +223,8 @@ class GuardedConnection:
                 if time.monotonic() >= self._next_attempt:
                     self._connect()
             else:
+                if len(self._commands) < _BATCH and not self._duties:
+                    time.sleep(_GATHER_SECONDS)
                 self._write()
         with self._lock:
             for connection in (self._reader, self._writer):
@@ -251,7 +256,9 @@ class GuardedConnection:
             self._pause()
             if self._n_attempts >= _N_QUIET_FAILURES and not self._is_told:
                 self._is_told = True
-                self._report(f"The cache at {self.address} does not answer: {error}. Lists are made without it.")
+                self._report(
+                    f"The cache at {self.address} does not answer: {_describe(error)}. Lists are made without it."
+                )
         else:
             self._writer, self._n_attempts = writer, 0
             self._reader = reader
@@ -300,6 +307,10 @@ def _read_refusal(connection: Any) -> None:
         raise
     except ResponseError:
         pass
+
+
+def _describe(error: Exception) -> str:
+    return str(error).strip().rstrip(".") or type(error).__name__
 
 
 def _parse_info(content: bytes) -> dict[str, str]:
