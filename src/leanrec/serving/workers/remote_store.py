@@ -19,31 +19,8 @@ from leanrec.events.records import AppendResult, DataOrigin, ForgottenUser, Serv
 from leanrec.events.sqlite_reader import SQLiteEventReader
 from leanrec.events.user_events import UserEvent
 from leanrec.pipeline.responses import AddItemsResult, RecordResult
-from leanrec.serving.workers.messages import (
-    AddItems,
-    Appended,
-    AppendEvents,
-    AppendLists,
-    BindLog,
-    Change,
-    Changed,
-    ChangeLog,
-    CollectedSamples,
-    CollectSamples,
-    ForgetUser,
-    HideItems,
-    JoinStream,
-    LogStatus,
-    Message,
-    PushSamples,
-    Refused,
-    Sample,
-    Welcome,
-    decode_message,
-    encode_message,
-    make_error,
-    read_message,
-)
+from leanrec.serving.workers import messages
+from leanrec.serving.workers.messages import decode_message, encode_message, make_error, read_message
 
 __all__ = ["RemoteEventStore", "StreamTarget", "bind_remotely"]
 
@@ -74,7 +51,7 @@ class StreamTarget(Protocol):
     async def apply_events(self, appended: AppendResult) -> RecordResult:
         """Apply the next events of the log."""
 
-    async def apply_change(self, change: Change) -> AddItemsResult | ForgottenUser | None:
+    async def apply_change(self, change: messages.Change) -> AddItemsResult | ForgottenUser | None:
         """Apply a change of items or users. Raises LeanrecError if it cannot be applied."""
 
 
@@ -84,10 +61,10 @@ class _OwnerStatus:
     def __init__(self, path: Path) -> None:
         self.free_bytes = self.wal_bytes = 0  # the owner has them in its own metrics
         self._path = path
-        self._status, self._time = LogStatus(0.0, None), time.monotonic()
+        self._status, self._time = messages.LogStatus(0.0, None), time.monotonic()
         self.is_connected = False
 
-    def update(self, status: LogStatus) -> None:
+    def update(self, status: messages.LogStatus) -> None:
         """Take what the owner tells."""
         self._status, self._time = status, time.monotonic()
 
@@ -142,7 +119,10 @@ class RemoteEventStore(SQLiteEventReader, EventStore):
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(
-        self, target: StreamTarget, list_samples: Callable[[], list[Sample]] = list, wait: float | None = _WAIT_SECONDS
+        self,
+        target: StreamTarget,
+        list_samples: Callable[[], list[messages.Sample]] = list,
+        wait: float | None = _WAIT_SECONDS,
     ) -> None:
         """Connect, and return when ``target`` has all events of the log, or after ``wait`` seconds without the owner.
 
@@ -161,7 +141,7 @@ class RemoteEventStore(SQLiteEventReader, EventStore):
         """Hand over the served lists that wait and the last metrics, and disconnect."""
         self._send_lists()
         if self._writer is not None:
-            self._writer.write(encode_message(PushSamples(self._list_samples())))
+            self._writer.write(encode_message(messages.PushSamples(self._list_samples())))
             with contextlib.suppress(OSError, TimeoutError):
                 await asyncio.wait_for(self._writer.drain(), _WAIT_SECONDS)
         for task in self._tasks:
@@ -171,7 +151,7 @@ class RemoteEventStore(SQLiteEventReader, EventStore):
     def submit(self, user_events: Sequence[UserEvent]) -> "asyncio.Future[_Stored]":
         """Write events. The future is done when they are on disk and all events up to the last of them are applied."""
         self._send_lists()  # those that an event of the batch may name
-        return self._ask(lambda number: AppendEvents(number, list(user_events)), user_events)
+        return self._ask(lambda number: messages.AppendEvents(number, list(user_events)), user_events)
 
     async def wait_async(self, done: "asyncio.Future[_Result]") -> "_Result":
         """The result of a write, which is not cancelled. Raises SourceError if it takes too long."""
@@ -190,32 +170,34 @@ class RemoteEventStore(SQLiteEventReader, EventStore):
     def add_items(self, contents: Mapping[Id, Mapping[str, Any]]) -> AddItemsResult:
         """Write the content of items. Returns when they are on disk and this worker has them."""
         items = [(item, dict(content)) for item, content in contents.items()]
-        result: AddItemsResult = self._ask_and_wait(lambda number: ChangeLog(number, AddItems(items)))
+        result: AddItemsResult = self._ask_and_wait(lambda number: messages.ChangeLog(number, messages.AddItems(items)))
         return result
 
     def set_hidden(self, items: Sequence[Id], *, hidden: bool) -> None:
         """Write that items are hidden, or shown again. Returns when it is on disk and this worker obeys it."""
-        self._ask_and_wait(lambda number: ChangeLog(number, HideItems(list(items), hidden)))
+        self._ask_and_wait(lambda number: messages.ChangeLog(number, messages.HideItems(list(items), hidden)))
 
     def forget_user(self, user: Id) -> ForgottenUser:
         """Forget a user. Returns when the id is in no file of the log and this worker has forgotten it."""
-        forgotten: ForgottenUser = self._ask_and_wait(lambda number: ChangeLog(number, ForgetUser(user)))
+        forgotten: ForgottenUser = self._ask_and_wait(
+            lambda number: messages.ChangeLog(number, messages.ForgetUser(user))
+        )
         return forgotten
 
     def bind(self, origin: DataOrigin, *, rebind: bool = False) -> None:
         """Bind the log to a data set; see ``SQLiteEventStore.bind``."""
         bind_remotely(self._address, origin, rebind=rebind)
 
-    def collect_samples(self, samples: list[Sample]) -> list[Sample]:
+    def collect_samples(self, samples: list[messages.Sample]) -> list[messages.Sample]:
         """The metrics of all processes, with these of this one. Raises SourceError while the owner is away."""
-        collected: list[Sample] = self._ask_and_wait(lambda number: CollectSamples(number, samples))
+        collected: list[messages.Sample] = self._ask_and_wait(lambda number: messages.CollectSamples(number, samples))
         return collected
 
     def waiting_seconds(self) -> float:
         """For how long the writer of the log has worked on the same transaction."""
         return self.guard.waiting_seconds()
 
-    def _ask_and_wait(self, build: Callable[[int], Message]) -> Any:
+    def _ask_and_wait(self, build: Callable[[int], messages.Message]) -> Any:
         async def ask() -> Any:
             return await self.wait_async(self._ask(build))
 
@@ -228,7 +210,9 @@ class RemoteEventStore(SQLiteEventReader, EventStore):
             asking.close()
             raise self._make_timeout_error() from None
 
-    def _ask(self, build: Callable[[int], Message], user_events: Sequence[UserEvent] = ()) -> "asyncio.Future[Any]":
+    def _ask(
+        self, build: Callable[[int], messages.Message], user_events: Sequence[UserEvent] = ()
+    ) -> "asyncio.Future[Any]":
         """Send a request. Raises SourceError if the owner is away, and BusyError if too much waits for it."""
         if self._writer is None:
             problem = self.guard.find_problem()
@@ -271,25 +255,25 @@ class RemoteEventStore(SQLiteEventReader, EventStore):
             await asyncio.sleep(next(pauses, _PAUSES[-1]))
 
     async def _follow_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(encode_message(JoinStream(os.getpid(), self._target.as_of, self._target.n_forgotten)))
+        writer.write(encode_message(messages.JoinStream(os.getpid(), self._target.as_of, self._target.n_forgotten)))
         while True:
             wait = _SILENT_SECONDS if self.guard.is_connected else _WAIT_SECONDS
             message = await asyncio.wait_for(read_message(reader), wait)
             if message is None:
                 return
-            if isinstance(message, Welcome):
+            if isinstance(message, messages.Welcome):
                 self._client, self._writer = message.client, writer
-                self.guard.update(LogStatus(0.0, None))
+                self.guard.update(messages.LogStatus(0.0, None))
                 self.guard.is_connected = True
                 self._joined.set()
             else:
                 await self._handle(message)
 
-    async def _handle(self, message: Message) -> None:
+    async def _handle(self, message: messages.Message) -> None:
         match message:
-            case Appended():
+            case messages.Appended():
                 await self._apply(message)
-            case Changed(change, client, number):
+            case messages.Changed(change, client, number):
                 done, _ = self._find_request(client, number)
                 try:
                     result = await self._target.apply_change(change)
@@ -297,16 +281,16 @@ class RemoteEventStore(SQLiteEventReader, EventStore):
                     _settle(done, error=error)
                 else:
                     _settle(done, result)
-            case CollectedSamples(number, samples):
+            case messages.CollectedSamples(number, samples):
                 _settle(self._find_request(self._client, number)[0], samples)
-            case Refused(number):
+            case messages.Refused(number):
                 _settle(self._find_request(self._client, number)[0], error=make_error(message))
-            case LogStatus():
+            case messages.LogStatus():
                 self.guard.update(message)
             case _:
                 raise SourceError(f"The owner of a log must send answers. Got {type(message).__name__}.")
 
-    async def _apply(self, message: Appended) -> None:
+    async def _apply(self, message: messages.Appended) -> None:
         """Apply the next events of the log. Raises SourceError, which connects again, if some before them are missing."""
         done, sent = self._find_request(message.client, message.number)
         n_known = self._target.as_of - message.after
@@ -338,7 +322,7 @@ class RemoteEventStore(SQLiteEventReader, EventStore):
             await asyncio.sleep(_WRITE_LISTS_EVERY)
             self._send_lists()
             if step % 50 == 0 and self._writer is not None:
-                self._writer.write(encode_message(PushSamples(self._list_samples())))
+                self._writer.write(encode_message(messages.PushSamples(self._list_samples())))
 
     def _send_lists(self) -> None:
         if not self._lists or self._writer is None:
@@ -347,11 +331,11 @@ class RemoteEventStore(SQLiteEventReader, EventStore):
             return
         lists = [self._lists.popleft() for _ in range(len(self._lists))]
         try:
-            self._writer.write(encode_message(AppendLists(lists)))
+            self._writer.write(encode_message(messages.AppendLists(lists)))
         except DataError:  # an id of one of them is no valid text
             for each in lists:
                 try:
-                    self._writer.write(encode_message(AppendLists([each])))
+                    self._writer.write(encode_message(messages.AppendLists([each])))
                 except DataError:
                     self.n_lost += 1
 
@@ -371,12 +355,12 @@ def bind_remotely(address: Path, origin: DataOrigin, *, rebind: bool) -> None:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(_WAIT_SECONDS)
             connection.connect(str(address))
-            connection.sendall(encode_message(BindLog(origin, rebind)))
+            connection.sendall(encode_message(messages.BindLog(origin, rebind)))
             with connection.makefile("rb") as stream:
                 answer = stream.read()
             if answer:
                 message = decode_message(answer)
-                if isinstance(message, Refused):
+                if isinstance(message, messages.Refused):
                     raise make_error(message)
                 return
         if time.monotonic() > end:

@@ -14,31 +14,8 @@ import psutil
 from leanrec.errors import LeanrecError, SourceError
 from leanrec.events.records import AppendResult
 from leanrec.events.sqlite_store import SQLiteEventStore
-from leanrec.serving.workers.messages import (
-    AddItems,
-    Appended,
-    AppendEvents,
-    AppendLists,
-    BindLog,
-    Bound,
-    Change,
-    Changed,
-    ChangeLog,
-    CollectedSamples,
-    CollectSamples,
-    ForgetUser,
-    HideItems,
-    JoinStream,
-    LogStatus,
-    Message,
-    PushSamples,
-    Refused,
-    Sample,
-    Welcome,
-    encode_message,
-    read_message,
-    refuse,
-)
+from leanrec.serving.workers import messages
+from leanrec.serving.workers.messages import encode_message, read_message, refuse
 from leanrec.serving.workers.shared_metrics import keep_counts, merge_samples
 
 __all__ = ["StoreOwner"]
@@ -60,7 +37,7 @@ class _Client:
         waiting: frames that must be sent after the events of the log; None = they are sent at once.
     """
 
-    def __init__(self, number: int, joined: JoinStream, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, number: int, joined: messages.JoinStream, writer: asyncio.StreamWriter) -> None:
         self.number, self.joined, self._writer = number, joined, writer
         self.waiting: list[bytes] | None = []
         self._n_unread = 0
@@ -76,7 +53,7 @@ class _Client:
         else:
             self.waiting.append(frame)
 
-    async def send_now(self, message: Message) -> None:
+    async def send_now(self, message: messages.Message) -> None:
         """Send a message before those that wait. Raises TimeoutError if the worker does not read."""
         self._write(encode_message(message))
         await asyncio.wait_for(self._writer.drain(), _WAIT_SECONDS)
@@ -107,8 +84,8 @@ class StoreOwner:
         self._clients: dict[int, _Client] = {}
         self._numbers = itertools.count(1)
         self._talks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
-        self._samples: dict[int, list[Sample]] = {}  # of each process that lives
-        self._ended: list[Sample] = []  # of processes that have ended
+        self._samples: dict[int, list[messages.Sample]] = {}  # of each process that lives
+        self._ended: list[messages.Sample] = []  # of processes that have ended
         self._changes = ThreadPoolExecutor(1, "leanrec-items")  # one after the other, so that all see the same order
         self._reads = ThreadPoolExecutor(2, "leanrec-join")
 
@@ -144,12 +121,12 @@ class StoreOwner:
         try:
             with contextlib.suppress(OSError, TimeoutError, LeanrecError):
                 joined = await asyncio.wait_for(read_message(reader), _WAIT_SECONDS)
-                if isinstance(joined, JoinStream):
+                if isinstance(joined, messages.JoinStream):
                     client = _Client(number, joined, writer)
                     await self._join(client)
                     while (message := await read_message(reader)) is not None:
                         self._handle(client, message)
-                elif isinstance(joined, BindLog):
+                elif isinstance(joined, messages.BindLog):
                     writer.write(encode_message(await self._bind(joined)))
                     await asyncio.wait_for(writer.drain(), _WAIT_SECONDS)
         finally:
@@ -164,29 +141,33 @@ class StoreOwner:
             raise SourceError(f"A worker must have events of this log. It has {joined.after}, the log {until}.")
         self._clients[client.number] = client
         for change in await self._read(functools.partial(self._list_changes, joined.forgotten)):
-            await client.send_now(Changed(change))
+            await client.send_now(messages.Changed(change))
         for start in range(joined.after, until, _EVENTS_OF_A_FRAME):
             stop = min(start + _EVENTS_OF_A_FRAME, until)
             events = await self._read(functools.partial(self.log.user_events, after=start, until=stop))
-            await client.send_now(Appended(start, stop, events))
-        await client.send_now(Welcome(client.number))
+            await client.send_now(messages.Appended(start, stop, events))
+        await client.send_now(messages.Welcome(client.number))
         client.start_stream()
 
-    def _list_changes(self, n_forgotten: int) -> list[Change]:
+    def _list_changes(self, n_forgotten: int) -> list[messages.Change]:
         """The users who were forgotten later, and all changes of items, of which each worker may have some."""
-        users = [ForgetUser(None, each) for each in self.log.forgotten_users(after=n_forgotten)]
+        users = [messages.ForgetUser(None, each) for each in self.log.forgotten_users(after=n_forgotten)]
         hidden, shown = list(self.log.hidden_items()), list(self.log.shown_items())
-        changes = (AddItems(self.log.item_contents()), HideItems(hidden, hidden=True), HideItems(shown, hidden=False))
+        changes = (
+            messages.AddItems(self.log.item_contents()),
+            messages.HideItems(hidden, hidden=True),
+            messages.HideItems(shown, hidden=False),
+        )
         return [*users, *(change for change in changes if change.items)]
 
     async def _read(self, function: Callable[[], _Result]) -> _Result:
         """Read the log in a thread. Raises TimeoutError if the disk does not answer."""
         return await asyncio.wait_for(self._loop.run_in_executor(self._reads, function), _WAIT_SECONDS)
 
-    def _handle(self, client: _Client, message: Message) -> None:
+    def _handle(self, client: _Client, message: messages.Message) -> None:
         """Begin what a worker asks for."""
         match message:
-            case AppendEvents(number, events):
+            case messages.AppendEvents(number, events):
                 try:
                     done = self.log.submit(events)
                 except LeanrecError as error:
@@ -194,18 +175,18 @@ class StoreOwner:
                     return
                 # The store tells of its writes in the order of the log, and the loop keeps that order.
                 done.add_done_callback(lambda done: self._call(self._publish_events, client, number, done))
-            case AppendLists(lists):
+            case messages.AppendLists(lists):
                 for each in lists:
                     self.log.append_served(each)
-            case ChangeLog():
+            case messages.ChangeLog():
                 changing = self._changes.submit(self._write_change, message.change)
                 changing.add_done_callback(lambda done: self._call(self._publish_change, client, message, done))
-            case PushSamples(samples):
+            case messages.PushSamples(samples):
                 self._samples[client.joined.process] = samples
-            case CollectSamples(number, samples):
+            case messages.CollectSamples(number, samples):
                 self._samples[client.joined.process] = samples
                 parts = [self._ended, self._measure_log(), *self._samples.values()]
-                client.send(encode_message(CollectedSamples(number, merge_samples(parts))))
+                client.send(encode_message(messages.CollectedSamples(number, merge_samples(parts))))
             case _:
                 raise SourceError(f"A worker must send requests. Got {type(message).__name__}.")
 
@@ -221,31 +202,33 @@ class StoreOwner:
             return
         appended = done.result()
         last, new = appended.last_seq, list(appended.new)
-        frame = encode_message(Appended(last - len(new), last, new, appended.duplicates, client.number, number))
+        frame = encode_message(
+            messages.Appended(last - len(new), last, new, appended.duplicates, client.number, number)
+        )
         if not new:  # nothing for the others
             client.send(frame)
             return
         self._published = last
         self._send_all(frame)
 
-    def _write_change(self, change: Change) -> Change:
+    def _write_change(self, change: messages.Change) -> messages.Change:
         """Write a change to the log, and return it as the workers get it."""
         match change:
-            case AddItems(items):
+            case messages.AddItems(items):
                 self.log.add_items(dict(items))
-            case HideItems(hidden_items, hidden):
+            case messages.HideItems(hidden_items, hidden):
                 self.log.set_hidden(hidden_items, hidden=hidden)
-            case ForgetUser(user) if user is not None:
-                return ForgetUser(user, self.log.forget_user(user))
+            case messages.ForgetUser(user) if user is not None:
+                return messages.ForgetUser(user, self.log.forget_user(user))
         return change
 
-    def _publish_change(self, client: _Client, message: ChangeLog, done: Future[Change]) -> None:
+    def _publish_change(self, client: _Client, message: messages.ChangeLog, done: Future[messages.Change]) -> None:
         if (error := done.exception()) is not None:
             client.send(encode_message(refuse(message.number, error)))
         else:
-            self._send_all(encode_message(Changed(done.result(), client.number, message.number)))
+            self._send_all(encode_message(messages.Changed(done.result(), client.number, message.number)))
 
-    async def _bind(self, message: BindLog) -> Bound | Refused:
+    async def _bind(self, message: messages.BindLog) -> messages.Bound | messages.Refused:
         """Bind the log to a data set, after the changes that wait."""
         binding = self._loop.run_in_executor(
             self._changes, functools.partial(self.log.bind, message.origin, rebind=message.rebind)
@@ -254,7 +237,7 @@ class StoreOwner:
             await asyncio.wait_for(asyncio.shield(binding), _WAIT_SECONDS)
         except (LeanrecError, TimeoutError) as error:
             return refuse(0, error)
-        return Bound()
+        return messages.Bound()
 
     def _send_all(self, frame: bytes) -> None:
         for client in self._clients.values():
@@ -269,11 +252,13 @@ class StoreOwner:
                 self._ended = merge_samples([self._ended, keep_counts(self._samples.pop(process))])
             problem = self.log.guard.find_problem()
             self._send_all(
-                encode_message(LogStatus(self.log.waiting_seconds(), None if problem is None else str(problem)))
+                encode_message(
+                    messages.LogStatus(self.log.waiting_seconds(), None if problem is None else str(problem))
+                )
             )
             await asyncio.sleep(_STATUS_SECONDS)
 
-    def _measure_log(self) -> list[Sample]:
+    def _measure_log(self) -> list[messages.Sample]:
         gauges = {
             "leanrec_log_free_bytes": self.log.guard.free_bytes,
             "leanrec_log_wal_bytes": self.log.guard.wal_bytes,
