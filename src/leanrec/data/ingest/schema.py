@@ -94,7 +94,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "timestampms", "eventts", "servertime", "localtime", "purchasedate", "purchasetime", "orderdate", "ordertime", "invoicedate",
         "transactiondate", "transdat", "clicktime", "viewedat", "playedat", "visittime", "checkintime", "reviewdate", "ratingdate",
         "unixtime", "unixreviewtime", "reviewtime", "ratedat", "when", "zeitstempel", "zeitpunkt", "datum", "bestelldatum", "zeit",
-        "horodatage", "fecha", "fechahora", "datahora", "data", "时间戳", "时间", "日期", "日時", "タイムスタンプ", "일시", "날짜", "дата", "время", "at", "pos", "order", "sequence", "seq", "step",
+        "horodatage", "dateheure", "fecha", "fechahora", "fechayhora", "datahora", "dataehora", "data", "dátum", "tarih", "dato", "päivämäärä", "时间戳", "时间", "日期", "日時", "タイムスタンプ", "일시", "날짜", "дата", "время", "at", "pos", "order", "sequence", "seq", "step",
     ),
     "rating": (
         "rating", "value", "score", "stars", "overall", "starrating", "ratingvalue", "ratingscore", "reviewscore", "reviewrating", "reviewoverall", "r",

@@ -21,14 +21,17 @@ from leanrec.data.ingest.schema import find_columns
     [
         ("user", "userIds User_IDs users customerNo buyer-ids"),
         ("item", "movieIDs items Artist-ID article_nr product.codes productSKU item_ean book_isbn"),
-        ("time", "t_dat purchase.date timestamp_utc CheckinTime date_time purchase_times"),
+        (
+            "time",
+            "t_dat purchase.date timestamp_utc CheckinTime date_time purchase_times date_add CreatedOn last_seen lastPlayed event_time_us eventTimeNs",
+        ),
         ("rating", "Book-Rating userRatings movie_stars"),
         ("event_type", "event_types user_action interactionType verb evt tipo_evento"),
         ("weight", "playCount n_plays totalPlays listen_count"),
         ("label", "is_clicked click_label"),
         (
             None,
-            "visitNumber play_number avg_rating ratings_count release_date product_category_id order_id price title tags watch_time birth_date timezone n_users num_items",
+            "visitNumber play_number avg_rating ratings_count release_date product_category_id order_id price title tags watch_time birth_date watch_time_ms notifications_on last_name last_login date_of_birth timezone n_users num_items",
         ),
     ],
 )

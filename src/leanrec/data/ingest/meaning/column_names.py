@@ -251,6 +251,12 @@ _BOUGHT = frozenset(
         "valutazione",
     ]
 )
+# What users did, and when, where nothing else tells the time: date_added, created_on, last_seen.
+_DONE = frozenset(
+    ["add", "added", "create", "created", "rated", "reviewed", "viewed", "watched", "played", "listened", "visited", "clicked", "bought",
+     "purchased", "ordered", "seen", "read", "posted", "submitted", "placed", "liked", "made", "logged", "recorded"]
+)  # fmt: skip
+_UNITS = frozenset(["s", "sec", "ms", "milli", "us", "micro", "ns", "nano"])
 _RATING = frozenset(["rating", "star", "score"])
 _EVENT = frozenset(
     [
@@ -554,7 +560,11 @@ def _means_time(words: list[str], found: set[str]) -> bool:
     )
     if words[-1] == "times":
         is_time = len(words) > 1
-    is_time |= len(words) == 2 and words[0] in _DATE_OF and words[1] in _BOUGHT
+    if len(words) > 1:
+        is_time |= words[-1] in _UNITS and words[-2] in _TIME
+        is_time |= words[-1] == "on" and words[-2] in _DONE
+        is_time |= words[0] in {"last", "latest"} and words[-1] in _DONE
+    is_time |= len(words) == 2 and words[0] in _DATE_OF and words[1] in _BOUGHT | _DONE
     return is_time and not found & _OTHER_TIME
 
 

@@ -10,7 +10,7 @@ DAYS = "excel days"
 CERTAIN_COUNTS = ("dotnet ticks", "filetime", "webkit microseconds", "julian days")
 """Numbers whose size says what they are: as seconds since 1970 or a part of them they would be in no log."""
 
-WORD_FORMATS = ("months in words", "iso weeks", "json dates")
+WORD_FORMATS = ("months in words", "marked dates", "iso weeks", "json dates")
 """Notations of text that no strptime format reads."""
 
 NAMED_FORMATS = (DAYS, *CERTAIN_COUNTS, "unix days", "apple seconds", *WORD_FORMATS)
@@ -34,20 +34,25 @@ _FINE_COUNTS = {
     "filetime": ("116444736000000000", 10),
     "webkit microseconds": ("11644473600000000", 1),
 }
-# English, German, French, Spanish, Portuguese, Italian, Dutch; longer words come first.
+# English, German, French, Spanish, Portuguese, Italian, Dutch, Polish, the Nordic languages, Turkish, Russian; longer words come first.
 _MONTHS = (
-    "january januar janvier janeiro januari gennaio enero jan janv ene gen jän jänner",
-    "february februar février fevrier febrero fevereiro febbraio februari feb fév févr fev",
-    "march märz maerz mars marzo março marco maart mar mär mrt",
-    "april avril abril aprile apr avr abr",
-    "may mai mayo maio maggio mei mag",
-    "june juni juin junio junho giugno jun giu",
-    "july juli juillet julio julho luglio jul juil lug",
-    "august août aout agosto augustus aug ago",
-    "september septembre septiembre setembro settembre sep sept set",
-    "october oktober octobre octubre outubro ottobre oct okt out ott",
-    "november novembre noviembre novembro nov",
-    "december dezember décembre decembre diciembre dezembro dicembre dec dez déc dic",
+    "january januar janvier janeiro januari gennaio enero jan janv ene gen jän jänner stycznia ocak января янв",
+    "february februar février fevrier febrero fevereiro febbraio februari feb fév févr fev lutego şubat февраля фев",
+    "march märz maerz mars marzo março marco maart mar mär mrt marca mart marts марта мар",
+    "april avril abril aprile apr avr abr kwietnia nisan апреля апр",
+    "may mai mayo maio maggio mei mag maja maj mayıs мая май",
+    "june juni juin junio junho giugno jun giu czerwca haziran июня июн",
+    "july juli juillet julio julho luglio jul juil lug lipca temmuz июля июл",
+    "august août aout agosto augustus aug ago sierpnia ağustos augusti августа авг",
+    "september septembre septiembre setembro settembre sep sept set września eylül сентября сен сент",
+    "october oktober octobre octubre outubro ottobre oct okt out ott października ekim октября окт",
+    "november novembre noviembre novembro nov listopada kasım ноября ноя",
+    "december dezember décembre decembre diciembre dezembro dicembre dec dez déc dic grudnia aralık desember декабря дек",
+)
+# 2023年5月11日 下午10:06, 2023년 05월 11일 22시 06분, 2023. 5. 11. 오후 10:06:08, and 2023/5/11 下午10:06.
+_MARKED = quote_literal(
+    r"^\s*([0-9]{4})\s*[年년./-]\s*([0-9]{1,2})\s*[月월./-]\s*([0-9]{1,2})\s*[日일.]?(?:\s*[(][^)]{1,3}[)])?"
+    r"(?:\s*(오전|오후|上午|下午|午前|午後)?\s*([0-9]{1,2})\s*[:時时点點시]\s*([0-9]{1,2})\s*[:分분]?\s*([0-9]{1,2})?\s*[秒초]?)?\s*$"
 )
 _WORDS = sorted(
     ((word, f"{number:02d}") for number, words in enumerate(_MONTHS, 1) for word in words.split()),
@@ -70,7 +75,7 @@ def parse_named(column: str, name: str) -> str:
     if name == "json dates":
         digits = f"regexp_extract({column}, '^/Date[(]([0-9]{{9,14}})([+-][0-9]{{4}})?[)]/$', 1)"
         return f"make_timestamp(try_cast({digits} AS BIGINT) * 1000)"
-    return _parse_months(column)
+    return _parse_marked(column) if name == "marked dates" else _parse_months(column)
 
 
 def describe_doubt(first: int, last: int) -> str | None:
@@ -86,11 +91,21 @@ def describe_doubt(first: int, last: int) -> str | None:
     return None
 
 
+def _parse_marked(column: str) -> str:
+    """SQL: a date with marks for year, month and day, and perhaps a time before or after noon, as TIMESTAMP. See ``_MARKED``."""
+    year, month, day, half, hour, minute, second = (f"regexp_extract({column}, {_MARKED}, {i})" for i in range(1, 8))
+    hours = f"try_cast({hour} AS INTEGER)"
+    noon = f"CASE WHEN {half} IN ('오전', '上午', '午前') THEN {hours} % 12 WHEN {half} <> '' THEN {hours} % 12 + 12 ELSE {hours} END"
+    clock = f"coalesce({noon}, 0) || ':' || coalesce(nullif({minute}, ''), '0') || ':' || coalesce(nullif({second}, ''), '0')"
+    return f"try_strptime({year} || '-' || {month} || '-' || {day} || ' ' || {clock}, '%Y-%m-%d %H:%M:%S')"
+
+
 def _parse_months(column: str) -> str:
-    """SQL: ``11. Mai 2023``, ``11 mai 2023 à 22:06``, ``11 de mayo de 2023`` or ``May 11th, 2023`` as TIMESTAMP."""
+    """SQL: ``11. Mai 2023``, ``11 mai 2023 à 22h06``, ``11 de mayo de 2023`` or ``May 11th, 2023`` as TIMESTAMP."""
     text = f"regexp_replace(lower(trim({column})), '([0-9])(st|nd|rd|th|er|º)([ ,])', '\\1\\3')"
-    text = f"regexp_replace({text}, '([0-9a-zà-ÿ])[.,]+( |$)', '\\1 ', 'g')"
+    text = f"regexp_replace({text}, '([0-9\\pL])[.,]+( |$)', '\\1 ', 'g')"
     text = f"regexp_replace(regexp_replace({text}, ' (de|del|of|à|um|at|le|kl|om) ', ' ', 'g'), ' (de|del|of|à|um|at) ', ' ', 'g')"
+    text = f"regexp_replace(regexp_replace({text}, ' г( |$)', ' '), ' ([0-9]{{1,2}})h([0-9]{{2}})$', ' \\1:\\2')"
     text = f"trim(regexp_replace({text}, ' +', ' ', 'g'))"
     words = "|".join(word for word, _ in _WORDS)
     clock = "( [0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?)?( [ap]m)?"
