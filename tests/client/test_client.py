@@ -24,9 +24,9 @@ from leanrec.errors import RequestError, SettingError
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.models.linear.ease import EASE
 from leanrec.pipeline.pipeline import Pipeline
-from leanrec.serving.api_keys import ApiKeys, add_key
 from leanrec.serving.app import create_app
 from leanrec.serving.connections import make_server_config
+from leanrec.serving.security.api_keys import ApiKeys, add_key
 from leanrec.serving.serving_settings import ServingSettings
 
 QUICK = RetryPolicy(first_wait=0.01, max_wait=0.05, list_seconds=2.0, event_seconds=5.0)

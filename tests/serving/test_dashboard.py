@@ -19,8 +19,8 @@ from leanrec.data.table import Table
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.models.linear.ease import EASE
 from leanrec.pipeline.pipeline import Pipeline
-from leanrec.serving.api_keys import ApiKeys, add_key
 from leanrec.serving.app import create_app
+from leanrec.serving.security.api_keys import ApiKeys, add_key
 from leanrec.serving.serving_settings import ServingSettings
 
 # An image of one pixel.

@@ -11,13 +11,11 @@ import leanrec
 from leanrec.events.event_store import EventStore
 from leanrec.online.live_pipeline import LivePipeline
 from leanrec.pipeline.pipeline import Pipeline
-from leanrec.serving.access import AccessControl
 from leanrec.serving.dashboard.routes import add_dashboard
 from leanrec.serving.dashboard.traffic_history import TrafficHistory
 from leanrec.serving.error_handlers import install_error_handlers
 from leanrec.serving.event_requests import EventRecorder
 from leanrec.serving.fast_routes import FastRoutes
-from leanrec.serving.hosts import HostCheck
 from leanrec.serving.load.control import LoadControl
 from leanrec.serving.monitoring.request_log import RequestLog
 from leanrec.serving.monitoring.server_log import log_event
@@ -26,9 +24,11 @@ from leanrec.serving.monitoring.trial_metrics import TrialCollector
 from leanrec.serving.prometheus import MetricsMiddleware, ServingMetrics
 from leanrec.serving.routes import RouteHandlers, add_routes
 from leanrec.serving.schemas import MAX_REQUEST_BYTES
+from leanrec.serving.security.access import AccessControl
+from leanrec.serving.security.hosts import HostCheck
 from leanrec.serving.serving_settings import ServingSettings
 from leanrec.serving.shared_cache import open_shared_cache
-from leanrec.serving.workers.shared_recorder import SharedPipeline, SharedRecorder, follow_log
+from leanrec.serving.shared_recorder import SharedPipeline, SharedRecorder, follow_log
 
 __all__ = ["assemble_app", "create_app"]
 

@@ -20,7 +20,6 @@ from leanrec.events.records import ServedList
 from leanrec.pipeline.catalog import load_conditions
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.responses import Recommendations
-from leanrec.serving.access import find_role
 from leanrec.serving.error_handlers import RETRY_HEADER, describe_errors
 from leanrec.serving.event_requests import EventRecorder
 from leanrec.serving.fast_routes import ListRequest
@@ -47,6 +46,7 @@ from leanrec.serving.schemas import (
     UsersResponse,
     VersionsResponse,
 )
+from leanrec.serving.security.access import find_role
 
 __all__ = ["RouteHandlers", "add_routes"]
 

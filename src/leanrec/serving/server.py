@@ -28,15 +28,15 @@ from leanrec.serving.app import assemble_app, create_app
 from leanrec.serving.connections import make_server_config, quiet_accept_errors
 from leanrec.serving.event_requests import EventRecorder
 from leanrec.serving.graceful_server import GracefulServer, survive_hangup
-from leanrec.serving.hosts import is_host
 from leanrec.serving.load.interpreter import tuned_interpreter
 from leanrec.serving.monitoring.server_log import log_event, make_reporter, start_logging
 from leanrec.serving.monitoring.service_manager import notify_manager, tell_alive
 from leanrec.serving.prometheus import ServingMetrics
+from leanrec.serving.security.hosts import is_host
 from leanrec.serving.serving_settings import ServingSettings
 from leanrec.serving.shared_cache import report_cache_problem
+from leanrec.serving.shared_recorder import follow_log
 from leanrec.serving.workers.generation import WorkerPlan
-from leanrec.serving.workers.shared_recorder import follow_log
 from leanrec.serving.workers.supervisor import Supervisor, check_workers
 from leanrec.settings import check_between
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from leanrec.errors import SettingError
 from leanrec.events.records import RetentionPolicy, StorageLimits
 from leanrec.online.learning.online_learner import LearningSettings
-from leanrec.serving.api_keys import ApiKeys
 from leanrec.serving.connections import check_certificate
-from leanrec.serving.hosts import check_allowed_hosts
 from leanrec.serving.load.quality import LoadLimits
 from leanrec.serving.monitoring.server_log import LOG_FORMATS
 from leanrec.serving.monitoring.tracing import check_tracing
+from leanrec.serving.security.api_keys import ApiKeys
+from leanrec.serving.security.hosts import check_allowed_hosts
 from leanrec.serving.shared_cache import check_cache_url
 from leanrec.settings import check_at_least, check_between, check_one_of, check_positive
 

@@ -7,9 +7,9 @@ from typing import Protocol
 
 from leanrec.errors import MissingExtraError, SettingError
 from leanrec.pipeline.lists.shared_lists import ListStore
-from leanrec.serving.api_keys import ApiKey, TokenBucket
 from leanrec.serving.monitoring.server_log import log_event
 from leanrec.serving.prometheus import ServingMetrics
+from leanrec.serving.security.api_keys import ApiKey, TokenBucket
 
 __all__ = ["SharedCache", "check_cache_url", "open_shared_cache", "report_cache_problem"]
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from leanrec.serving.api_keys import ApiKeys
+from leanrec.serving.security.api_keys import ApiKeys
 
 
 def test_a_key_is_made_and_printed(run: Any, tmp_path: Path) -> None:

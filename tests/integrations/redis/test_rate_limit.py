@@ -6,7 +6,7 @@ import time
 import pytest
 
 from leanrec.integrations.redis import RedisCache
-from leanrec.serving.api_keys import ApiKey
+from leanrec.serving.security.api_keys import ApiKey
 
 pytestmark = pytest.mark.system
 

@@ -9,8 +9,8 @@ from contracts.cache import load_pipeline
 from contracts.server import run_server
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.pipeline.lists.list_cache import ListCache
-from leanrec.serving.api_keys import ApiKeys, add_key
 from leanrec.serving.app import create_app
+from leanrec.serving.security.api_keys import ApiKeys, add_key
 from leanrec.serving.serving_settings import ServingSettings
 from leanrec.serving.shared_cache import report_cache_problem
 

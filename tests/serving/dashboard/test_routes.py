@@ -14,9 +14,9 @@ from leanrec.events import SQLiteEventStore
 from leanrec.models import get_model
 from leanrec.online import LivePipeline, VersionStore
 from leanrec.pipeline import Pipeline
-from leanrec.serving.api_keys import ApiKeys, add_key
 from leanrec.serving.app import create_app
 from leanrec.serving.dashboard.experiment_reports import ExperimentReports
+from leanrec.serving.security.api_keys import ApiKeys, add_key
 from leanrec.serving.serving_settings import ServingSettings
 
 MODELS = ("popularity", "item_knn", "ease")

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import socket
+import types
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from leanrec.errors import BusyError, DataError, SourceError
 from leanrec.events import SQLiteEventStore, UserEvent
 from leanrec.events.records import AppendResult, DataOrigin, ForgottenUser, ServedList
 from leanrec.pipeline.responses import AddItemsResult, RecordResult
-from leanrec.serving.workers import remote_store, store_owner
+from leanrec.serving.workers import messages, remote_store, store_owner
 from leanrec.serving.workers.messages import AddItems, Change, ForgetUser, JoinStream, Sample
 from leanrec.serving.workers.remote_store import RemoteEventStore
 from leanrec.serving.workers.store_owner import StoreOwner
@@ -218,7 +219,8 @@ def test_too_much_that_waits_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_metrics_are_collected_from_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     processes = itertools.count(1)
-    monkeypatch.setattr(remote_store, "JoinStream", lambda _, *last: JoinStream(next(processes), *last))
+    joining = {"JoinStream": lambda _, *last: JoinStream(next(processes), *last)}
+    monkeypatch.setattr(remote_store, "messages", types.SimpleNamespace(**{**vars(messages), **joining}))
     monkeypatch.setattr(store_owner.psutil, "pid_exists", lambda _: True)
 
     def sample(value: float) -> Sample:

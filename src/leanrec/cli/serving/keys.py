@@ -29,6 +29,6 @@ def add(
     ] = None,
 ) -> None:
     """Make a key, print it once, and keep its digest in the file. Servers read the file at their start."""
-    from leanrec.serving.api_keys import add_key
+    from leanrec.serving.security.api_keys import add_key
 
     output.print_line(add_key(file, name, role, rate))

@@ -150,8 +150,8 @@ def serve(
     """Serve recommendations over HTTP, record events, and show a demo page."""
     from leanrec.events.records import RetentionPolicy, StorageLimits
     from leanrec.online.learning.online_learner import LearningSettings
-    from leanrec.serving.api_keys import ApiKeys
     from leanrec.serving.load.quality import LoadLimits
+    from leanrec.serving.security.api_keys import ApiKeys
     from leanrec.serving.server import serve as run_server
     from leanrec.serving.serving_settings import ServingSettings
     from leanrec.units import parse_bytes

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from leanrec.integrations.redis.guarded_connection import GuardedConnection
 from leanrec.integrations.redis.list_store import RedisListStore
 from leanrec.integrations.redis.rate_limit import RedisRateLimit
-from leanrec.serving.api_keys import ApiKey
+from leanrec.serving.security.api_keys import ApiKey
 
 __all__ = ["RedisCache"]
 

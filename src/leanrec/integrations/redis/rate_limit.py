@@ -6,7 +6,7 @@ import time
 
 from leanrec.errors import CacheError
 from leanrec.integrations.redis.guarded_connection import GuardedConnection, Script
-from leanrec.serving.api_keys import ApiKey, RateLimit
+from leanrec.serving.security.api_keys import ApiKey, RateLimit
 
 __all__ = ["RedisRateLimit"]
 

@@ -14,10 +14,10 @@ from leanrec.errors import SettingError
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.models import get_model
 from leanrec.pipeline.pipeline import Pipeline
-from leanrec.serving.access import find_role
-from leanrec.serving.api_keys import ApiKey, ApiKeys
 from leanrec.serving.app import create_app
 from leanrec.serving.dashboard.page_files import PAGE_FILES
+from leanrec.serving.security.access import find_role
+from leanrec.serving.security.api_keys import ApiKey, ApiKeys
 from leanrec.serving.server import serve
 from leanrec.serving.serving_settings import ServingSettings
 

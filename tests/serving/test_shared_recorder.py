@@ -19,7 +19,7 @@ from leanrec.online.live_pipeline import LivePipeline
 from leanrec.pipeline import Pipeline
 from leanrec.serving.monitoring.server_log import start_logging
 from leanrec.serving.prometheus import ServingMetrics
-from leanrec.serving.workers.shared_recorder import SharedPipeline, SharedRecorder, follow_log
+from leanrec.serving.shared_recorder import SharedPipeline, SharedRecorder, follow_log
 
 
 class SharedFile(SQLiteEventStore, SharedEventStore):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from leanrec.errors import SettingError
-from leanrec.serving import api_keys
-from leanrec.serving.api_keys import ApiKey, ApiKeys, RateLimit, add_key
+from leanrec.serving.security import api_keys
+from leanrec.serving.security.api_keys import ApiKey, ApiKeys, RateLimit, add_key
 
 
 def test_a_made_key_is_found_and_only_its_digest_is_kept(tmp_path: Path) -> None:

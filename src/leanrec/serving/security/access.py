@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from leanrec.serving.api_keys import ApiKey, ApiKeys, RateLimit, TokenBucket
 from leanrec.serving.dashboard.page_files import PAGE_FILES
 from leanrec.serving.error_handlers import error_response
 from leanrec.serving.prometheus import ServingMetrics
+from leanrec.serving.security.api_keys import ApiKey, ApiKeys, RateLimit, TokenBucket
 
 __all__ = ["AccessControl", "find_role"]
 
