@@ -93,12 +93,13 @@ class PostgresServer:
             yield
         finally:
             for each in stopped:
-                each.resume()
+                with contextlib.suppress(psutil.NoSuchProcess):  # its client is gone
+                    each.resume()
 
     def create_database(self) -> str:
         """The URL of a new, empty database."""
         name = f"log_{uuid.uuid4().hex[:12]}"
-        self.query("postgres", f"CREATE DATABASE {name} STRATEGY file_copy")
+        self.query("postgres", f"CREATE DATABASE {name}")
         return f"postgresql://leanrec@127.0.0.1:{self.port}/{name}"
 
     def query(self, url: str, statement: str) -> str:

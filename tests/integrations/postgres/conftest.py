@@ -1,4 +1,4 @@
-"""One PostgreSQL server for the tests of a process, and a new database for each test."""
+"""One PostgreSQL server for the tests of a process, and a database that is empty for each test."""
 
 from collections.abc import Iterator
 
@@ -13,6 +13,12 @@ def server() -> Iterator[PostgresServer]:
         yield running
 
 
-@pytest.fixture
-def url(server: PostgresServer) -> str:
+@pytest.fixture(scope="session")
+def database(server: PostgresServer) -> str:
     return server.create_database()
+
+
+@pytest.fixture
+def url(server: PostgresServer, database: str) -> str:
+    server.query(database, "SET client_min_messages = error; DROP SCHEMA IF EXISTS leanrec CASCADE")
+    return database

@@ -135,6 +135,16 @@ def test_a_database_that_stands_still_is_waited_for_within_the_time_out(server: 
         assert sorted(each.id for each in log.user_events()) == ["e1", "e2"]  # once, if it was stored or not
 
 
+def test_a_store_ends_while_the_database_stands_still(server: PostgresServer, url: str) -> None:
+    log = PostgresEventStore(url, timeouts=ConnectionLimits(0.3, 0.3, 0.3, 1))
+    with server.paused():
+        log.append_served(ServedList("r", 1, 1, (11,), (1.0,)))
+        waiting = log.submit([make_event(1)])
+        log.close()
+        assert isinstance(waiting.exception(10), SourceError)
+    assert log.n_lost == 1
+
+
 def test_a_lock_of_another_program_is_waited_for_within_the_time_out(server: PostgresServer, url: str) -> None:
     with PostgresEventStore(url, timeouts=ConnectionLimits(lock=0.2)) as log:
         with server.holding(url, "SELECT * FROM leanrec.log FOR UPDATE"):

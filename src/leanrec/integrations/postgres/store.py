@@ -112,21 +112,26 @@ class PostgresEventStore(PostgresEventReader, SharedEventStore):
         self._is_open = True
         self._head: LogHead | None = None
         self._watchers: list[Callable[[LogHead], None]] = []
+        self._thread: LoopThread | None = None
         self._ask(functools.partial(create_tables, self.name))
         self._thread = LoopThread("leanrec-postgres")
+        self._asked, self._asking = _KeptConnection(url, timeouts, {}, "questions"), asyncio.Lock()
+        self._loop = self._thread.loop
         self._wake, self._look = asyncio.Event(), asyncio.Event()
-        self._tasks = [asyncio.run_coroutine_threadsafe(work(), self._thread.loop) for work in (self._run, self._watch)]
+        self._tasks = [asyncio.run_coroutine_threadsafe(work(), self._loop) for work in (self._run, self._watch)]
 
     def close(self) -> None:
         """Write what is waiting and close the connections. Calling it again does nothing."""
         with self._counting:
             was_open, self._is_open = self._is_open, False
         if was_open:
-            self._thread.loop.call_soon_threadsafe(self._wake.set)
+            self._loop.call_soon_threadsafe(self._wake.set)
             with contextlib.suppress(TimeoutError):
                 self._tasks[0].result(self.limits.connect + 2 * self.limits.answer)
             self.n_lost += len(self._served)
-            self._thread.close()
+            if self._thread is not None:
+                self._thread.run(self._asked.end())
+                self._thread.close()
 
     def bind(self, origin: DataOrigin, *, rebind: bool = False) -> None:
         """Bind the store to a data set; see ``check_origin``. An empty store drops its earlier bindings.
@@ -207,7 +212,7 @@ class PostgresEventStore(PostgresEventReader, SharedEventStore):
         """Call a function in another thread with the head of the log, and again soon after any server has written."""
         self._watchers.append(on_change)
         self._head = None
-        self._thread.loop.call_soon_threadsafe(self._look.set)
+        self._loop.call_soon_threadsafe(self._look.set)
 
     def numbered_events(self, *, after: int, until: int) -> list[tuple[int, UserEvent]]:
         """Events of all servers with their sequence numbers, in order, from the one behind ``after`` up to ``until``."""
@@ -224,6 +229,22 @@ class PostgresEventStore(PostgresEventReader, SharedEventStore):
         return [
             (item, bool(hidden)) for item, hidden in self._read("hidden", where="revision > $3", arguments=(after,))
         ]
+
+    def _ask(self, work: Callable[[Any], Awaitable[_Result]]) -> _Result:
+        """The result of some work on a connection that is kept for questions, each of which waits for the one before."""
+        if self._thread is None or not self._is_open:
+            return super()._ask(work)
+        return self._thread.run(self._ask_kept(work))
+
+    async def _ask_kept(self, work: Callable[[Any], Awaitable[_Result]]) -> _Result:
+        async with self._asking:
+            if not await self._asked.prepare():
+                raise self._asked.find_problem() or self._make_timeout_error()
+            try:
+                return await work(self._asked.connection)
+            except Exception as error:
+                self._asked.survives(error)
+                raise translate_error(self.name, error) from error
 
     @property
     def _longest_wait(self) -> float:
@@ -247,7 +268,7 @@ class PostgresEventStore(PostgresEventReader, SharedEventStore):
                 )
             self._n_waiting += len(events)
             self._writes.append(job)
-        self._thread.loop.call_soon_threadsafe(self._wake.set)
+        self._loop.call_soon_threadsafe(self._wake.set)
         return job.done
 
     def _wait(self, done: "Future[_Result]") -> "_Result":
@@ -392,8 +413,13 @@ class _KeptConnection:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.end()
+
+    async def end(self) -> None:
+        """Close the connection at once."""
         if self.connection is not None:
             self.connection.terminate()
+            self.connection = None
 
     @property
     def is_usable(self) -> bool:
@@ -403,7 +429,7 @@ class _KeptConnection:
     async def prepare(self) -> bool:
         """Connect, if there is no connection and the pause is over. Returns whether there is one."""
         if self.connection is not None and self.connection.is_closed():
-            self.drop(ConnectionError("The connection was closed."))
+            self.connection = None
         if self.connection is None and time.monotonic() >= self._next_try:
             try:
                 self.connection = await connect(self._url, self._limits)
@@ -425,6 +451,10 @@ class _KeptConnection:
         self._n_failed += 1
         translated = translate_error(hide_password(self._url), error)
         self._problems[self._role] = translated if isinstance(translated, SourceError) else SourceError(str(error))
+
+    def find_problem(self) -> SourceError | None:
+        """Why there was no connection at the last attempt."""
+        return self._problems.get(self._role)
 
     def survives(self, error: BaseException) -> bool:
         """Whether the connection can be used after an error, which was that of a value. If not, it is dropped."""
