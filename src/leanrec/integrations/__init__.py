@@ -1,1 +1,1 @@
-"""Integrations: other programs as parts of a server, found by the scheme of a URL. Nothing else imports them."""
+"""Integrations: other programs as parts of a server, found by the scheme of a URL and imported by nothing else."""

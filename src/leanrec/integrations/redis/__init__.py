@@ -1,4 +1,4 @@
-"""Redis and Valkey: lists and limits of rate that several servers share. Needs the extra ``redis``."""
+"""Redis and Valkey: lists and limits of rate that several servers share (extra ``redis``: valkey, MIT)."""
 
 from collections.abc import Callable
 
