@@ -112,7 +112,8 @@ def _parse_months(column: str) -> str:
     day_first = quote_literal(rf"^([0-9]{{1,2}}) ({words}) ([0-9]{{4}}){clock}$")
     month_first = quote_literal(rf"^({words}) ([0-9]{{1,2}}) ([0-9]{{4}}){clock}$")
     ordered = f"regexp_replace({text}, {month_first}, '\\2 \\1 \\3\\4\\5')"
-    cases = " ".join(f"WHEN {quote_literal(word)} THEN '{number}'" for word, number in _WORDS)
-    month = f"(CASE regexp_extract({ordered}, {day_first}, 2) {cases} END)"
+    # A map is planned faster than a CASE of all words.
+    months = f"MAP([{', '.join(quote_literal(word) for word, _ in _WORDS)}], [{', '.join(repr(number) for _, number in _WORDS)}])"
+    month = f"map_extract({months}, regexp_extract({ordered}, {day_first}, 2))[1]"
     formats = "['%d %m %Y', '%d %m %Y %H:%M', '%d %m %Y %H:%M:%S', '%d %m %Y %I:%M %p', '%d %m %Y %I:%M:%S %p']"
     return f"try_strptime(regexp_replace({ordered}, {day_first}, '\\1 ' || {month} || ' \\3\\4\\5'), {formats})"
