@@ -38,6 +38,7 @@ MEASURED = {
     "leanrec.kernels",
     "leanrec.models.ctr.core.training",
     "leanrec.models.sequential.core",
+    "leanrec.online.refits.drift",
     "leanrec.training.sharded_embedding",
 }
 
