@@ -73,6 +73,17 @@ def test_a_new_user_is_served_as_well_as_a_known_one(dataset: Dataset) -> None:
     assert np.median(alike) > 0.9
 
 
+def test_an_update_begins_with_what_the_history_of_a_new_user_says(dataset: Dataset) -> None:
+    is_old = dataset.events.user < 50
+    before = dataclasses.replace(dataset, events=dataset.events.take(is_old))
+    model = BPR(embedding_dim=8, epochs=12).fit(before, Run(threads=1))
+    updated = model.update(dataset, None, Run(threads=1))
+    queries = dataclasses.replace(dataset.queries(np.arange(50, 60, dtype=np.int32)), is_stale=np.ones(10, np.bool_))
+    folded, learned = model.embed_queries(queries)[:, :-1], updated.users[50:]
+    cosine = (folded * learned).sum(axis=1) / np.linalg.norm(folded, axis=1) / np.linalg.norm(learned, axis=1)
+    assert cosine.min() > 0.9  # of random numbers it is 0 in the mean
+
+
 def test_a_new_user_gets_the_same_answer_alone_and_in_a_batch(dataset: Dataset) -> None:
     model = SMALL.fit(dataset)
     queries = as_new(dataset.queries())

@@ -164,7 +164,10 @@ class BPRModel:
         return dot_scores(self.embed_queries(queries), self.items, items)
 
     def update(self, data: Dataset, changed: Int32Array | None = None, run: Run = Run()) -> "BPRModel":  # noqa: ARG002 - a pair trains both items
-        """The model after more epochs on ``data``, a twelfth of those of a fit, from the embeddings of this one."""
+        """The model after more epochs on ``data``, a twelfth of those of a fit, from the embeddings of this one.
+
+        New users begin with what their history says: from random numbers a twelfth of the epochs would not be enough.
+        """
         settings, rng = self.settings, run.rng()
         n_users, n_items = data.interactions.shape
         with run.limit_threads():
@@ -175,6 +178,13 @@ class BPRModel:
                 # Those without interactions were left without a vector.
                 is_trained = known[:, : settings.embedding_dim].any(axis=1)
                 ours[: len(known)][is_trained] = known[is_trained]
+            is_new = np.ones(n_users, np.bool_)
+            is_new[: len(self.users)] = ~self.users.any(axis=1)
+            new = np.flatnonzero(is_new)
+            history = data.interactions[new][:, : self.n_items]
+            folded = fold_in_users(history, self.items, self.frequency, settings._step(), _FOLD_STEPS)  # noqa: SLF001 - its own settings
+            has_vector = folded.any(axis=1)
+            users[new[has_vector]] = folded[has_vector]
             n_epochs = max(1, settings.epochs // _FIT_EPOCHS)
             return settings.train(data, users, items, settings.epochs - n_epochs, rng, run)
 
