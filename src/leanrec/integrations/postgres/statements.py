@@ -1,4 +1,4 @@
-"""Statements of an event log in PostgreSQL. All that change events, items or users need its head locked."""
+"""Statements that write and number the rows of an event log in PostgreSQL."""
 
 import json
 import time
