@@ -1,4 +1,4 @@
-"""The snapshot that answers requests, and its replacement as items are added or hidden and the model is updated."""
+"""Current snapshot: what answers requests, replaced as items are added or hidden and the model is updated."""
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Recorder of events in a log that other servers write too: what all have written is applied here, in the order of the log."""
+"""Shared recorder: writes events to a log that other servers write too, and applies those of all in its order."""
 
 import asyncio
 import contextlib
