@@ -142,6 +142,18 @@ def test_a_late_answer_is_never_that_of_another_question(own_server, connect) ->
         assert connection.ask("GET", "b") == b"2"
 
 
+def test_a_defect_in_the_thread_is_told_and_not_the_end(server, connect, monkeypatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(GuardedConnection, "_connect", lambda _: 1 / 0)
+    connection = connect(server.url, told.append)
+    with pytest.raises(CacheError):
+        connection.ask("PING")
+    wait_until(lambda: len(told) > 1)
+    assert "ZeroDivisionError" in told[0]
+    monkeypatch.undo()
+    wait_until(lambda: connection.is_connected)
+
+
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_fork_has_a_connection_of_its_own(server, connect) -> None:
     connection = connected(connect(server.url))
@@ -177,14 +189,17 @@ def test_the_memory_of_the_server_is_looked_at(server, connect, limits: dict[str
 
 
 def test_wrong_urls_and_passwords(server, connect) -> None:
-    with pytest.raises(SettingError, match="redis://localhost"):
-        GuardedConnection("redis://localhost:port/0", print)
+    wrong = ("localhost:port/0", ":pass/word@localhost:6379/0", "localhost/first", "localhost?retries=5")
+    for url in (f"redis://{each}" for each in wrong):
+        with pytest.raises(SettingError, match="%2F") as refused:
+            GuardedConnection(url, print)
+        assert "pass/" not in str(refused.value)
     server.client.config_set("requirepass", "secret")
     try:
         with pytest.raises(SettingError, match="password") as refused:
-            connect(server.url.replace("127", ":wrong@127")).find_problem()
+            connect(server.url.replace("//", "//:wrong@")).find_problem()
         assert "wrong@" not in str(refused.value)
-        assert connect(server.url.replace("127", ":secret@127")).find_problem()
+        assert connect(server.url.replace("//", "//:secret@")).find_problem()
     finally:
         server.client.auth("secret")
         server.client.config_set("requirepass", "")

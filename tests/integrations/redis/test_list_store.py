@@ -178,6 +178,6 @@ def test_two_servers(shared_server, tmp_path) -> None:
     shared_server.client.flushall()
     machine = type("TwoServersOnce", (TwoServers,), {"url": shared_server.url, "folder": tmp_path})
     case = machine.TestCase()
-    case.settings = settings(max_examples=10, stateful_step_count=20, deadline=None)
+    case.settings = settings(max_examples=8, stateful_step_count=20, deadline=None)
     case.runTest()
     assert shared_server.client.info("stats")["keyspace_hits"] > 50

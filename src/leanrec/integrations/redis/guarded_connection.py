@@ -57,11 +57,16 @@ class GuardedConnection:
         self.wait_seconds = timeout_ms / 1e3
         self._report = report
         try:
-            self._pool = valkey.ConnectionPool.from_url(url)
             parsed = urllib.parse.urlsplit(url)
+            int(parsed.path.strip("/") or 0)  # which the client would ignore if it is no number
+            self._pool = valkey.ConnectionPool.from_url(url)
+            self._pool.make_connection()  # which does not connect yet
             self.address = f"{parsed.hostname or 'localhost'}:{parsed.port or 6379}"
-        except (ValueError, TypeError) as error:
-            raise SettingError(f"The URL of a cache must be like redis://localhost:6379/0. {error}") from error
+        except (ValueError, TypeError):  # whose message may have a part of the password
+            raise SettingError(
+                "cache must be a URL such as redis://user:password@localhost:6379/0, with / in a password as %2F, @ as %40 and : "
+                "as %3A. Got one with a port or a database that is no number, or with an option that is unknown."
+            ) from None
         self._scripts: list[Script] = []
         self._pid = 0
         self._stopping = False
@@ -219,18 +224,26 @@ class GuardedConnection:
                     self._waking.wait(max(0.0, self._next_attempt - time.monotonic()) if is_away else 1.0)
                 if self._stopping:
                     break
-            if self._reader is None:
-                if time.monotonic() >= self._next_attempt:
-                    self._connect()
-            else:
-                if len(self._commands) < _BATCH and not self._duties:
-                    time.sleep(_GATHER_SECONDS)
-                self._write()
+            try:
+                self._work()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the server answers on, and connects again
+                self._report(f"The cache at {self.address} cannot be used: {error!r}.")
+                with self._lock:
+                    self._fail()
         with self._lock:
             for connection in (self._reader, self._writer):
                 if connection is not None:
                     connection.disconnect()
             self._reader = self._writer = None
+
+    def _work(self) -> None:
+        if self._reader is None:
+            if time.monotonic() >= self._next_attempt:
+                self._connect()
+            return
+        if len(self._commands) < _BATCH and not self._duties:
+            time.sleep(_GATHER_SECONDS)
+        self._write()
 
     def _connect(self) -> None:
         """Connect, and see that answers come in time."""

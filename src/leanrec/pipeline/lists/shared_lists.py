@@ -79,6 +79,7 @@ class SharedLists:
         self.store = store
         self._histories, self._name, self._version, self._policy = histories, name, version, policy
         self._n_fitted_items = n_fitted_items
+        self._added: tuple[object, bytes] | None = None  # digest of the items that were added to a catalog
         self._items: tuple[object, bytes] | None = None  # digest of the items of a snapshot
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(_Content).decode
@@ -162,13 +163,17 @@ class SharedLists:
         return digest.digest()
 
     def _digest_items(self, snapshot: Snapshot) -> bytes:
-        """Digest of the hidden items, and of those that were added since the fit in their order. Once for a snapshot."""
+        """Digest of the hidden items, and of those that were added since the fit in their order. O(1), O(N) after a change."""
         kept = self._items
         if kept is not None and kept[0] is snapshot.basis:
             return kept[1]
-        catalog = snapshot.catalog
-        added = [(catalog.external_id(row), catalog.content(row)) for row in range(self._n_fitted_items, len(catalog))]
-        digest = hashlib.blake2b(repr(added).encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES)
+        catalog, known = snapshot.catalog, self._added
+        if known is None or known[0] is not catalog:
+            rows = range(self._n_fitted_items, len(catalog))
+            added = repr([(catalog.external_id(row), catalog.content(row)) for row in rows])
+            known = catalog, hashlib.blake2b(added.encode("utf-8", "surrogatepass")).digest()
+            self._added = known
+        digest = hashlib.blake2b(known[1], digest_size=_DIGEST_BYTES)
         if snapshot.shown is not None:
             digest.update(np.flatnonzero(~snapshot.shown).astype(np.int64).tobytes())
         self._items = snapshot.basis, digest.digest()
