@@ -113,3 +113,11 @@ def test_damage_and_full_disks_are_errors(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(SqlEngine, "check_disk", full)
     with pytest.raises(BudgetError, match="needs disk"):
         ingest(tmp_path / "log.csv.xz")
+
+
+def test_documents_of_open_office_are_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "log.ods", "w") as archive:
+        archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        archive.writestr("content.xml", "<office:document-content/>")
+    with pytest.raises(SourceError, match=r"document of OpenOffice.*as CSV, or as \.xlsx.*pandas\.read_excel"):
+        ingest(tmp_path / "log.ods")

@@ -32,7 +32,18 @@ def detect(path: Path) -> str:
             "is a pointer of Git LFS.*git lfs pull",
         ),
         (b"<!DOCTYPE html>\n<html><title>Sign in</title></html>", r"is an HTML page \(its title is 'Sign in'\)"),
+        (b"<html><table><tr><td>user</td></tr></table></html>", r"is an HTML page with a table.*pandas\.read_html\('"),
         (b"<?xml version='1.0'?><Error/>", "is XML, not a log"),
+        (b"\x93NUMPY\1\0", r"is a NumPy array.*numpy\.load\('.*rename\({0: 'user', 1: 'item'}, axis=1\)"),
+        (b"MATLAB 5.0 MAT-file", r"is a MATLAB file.*scipy\.io\.loadmat\('"),
+        (
+            b"USE [shop]\nGO\nINSERT [dbo].[R] ([u], [i]) VALUES (N'a', N'b')\nGO\n",
+            "script of SQL Server or Oracle.*sqlcmd",
+        ),
+        (
+            b"REM INSERTING into R\nInsert into R (U,T) values ('a',to_date('1.1.2024','DD.MM.YYYY'));\n",
+            r"script of.*SQL\*Plus",
+        ),
         (b"%PDF-1.7\n", "is a PDF document"),
         (b"1 0:1 7:1\n0 3:1 9:0.5\n", "is in the LIBSVM form.*awk"),
         (b"1 0:3:1 1:7:1\n0 0:5:1 1:9:0.5\n", "is in the form of libffm.*awk"),

@@ -60,7 +60,7 @@ PAIRS = [["u1", "i1"], ["u2", "i7"], ["u1", "i9"], ["u3", "i1"]]
         ["str", "str"], ["int", "int"], ["object", "object"], ["VARCHAR", "BIGINT"], ["varchar(20)", "char(5) not null"],
         ["StringType()", "LongType()"], ["<chr>", "<chr>"], ["Int64", "datetime64[ns]"], ["Nullable(String)", "uuid"],
         ["user id", "item id"], ["The id of the user", "Which item?"], ["(text)", "(text)"], ["-", "unix s"],
-        ["Benutzer", "Artikel"],
+        ["Benutzer", "Artikel"], ["-------", "-------"], ["===", "==="],
     ],
 )  # fmt: skip
 def test_types_units_and_meanings_are_told_from_ids(cells: list[str]) -> None:
@@ -79,7 +79,7 @@ def test_a_line_of_types_or_meanings_is_no_event(tmp_path: Path, cells: list[str
 
 @pytest.mark.parametrize(
     "cells",
-    [["u9", "i9"], ["admin", "home"], ["user_17", "item_3"], ["int", "i4"], ["string", "7"], ["1", "2"]],
+    [["u9", "i9"], ["admin", "home"], ["user_17", "item_3"], ["int", "i4"], ["string", "7"], ["1", "2"], ["-", "-"]],
 )
 def test_a_first_row_that_is_unlike_the_others_is_an_event(cells: list[str]) -> None:
     assert count_below_names(["user_id", "item_id"], [cells, *PAIRS]) == 0

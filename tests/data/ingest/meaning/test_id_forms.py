@@ -34,6 +34,8 @@ from leanrec.run import Run
         (["b'a1'", 'b"it\'s"', "nan"], IdForm(missing=True, printed=True)),
         (["'a1'", "'a2'"], IdForm(printed=True)),
         (["ObjectId(5f1e)", "ObjectId('5f1f')", 'ObjectId("5f20")'], IdForm(printed=True)),
+        (['="007"', '="12"'], IdForm(printed=True)),
+        (['="007"', "12"], IdForm()),
         (["b'a1'", "a2"], IdForm()),
         (["'n sync", "'til tuesday"], IdForm()),
         (["b'caf\\xc3'"], IdForm()),
@@ -110,7 +112,7 @@ def test_words_for_nothing_have_any_case_and_blanks_around_them() -> None:
 
 
 def test_printed_ids_meet_those_of_the_table(tmp_path: Path) -> None:
-    (tmp_path / "log.csv").write_text("user,item\nb'u1',ObjectId(5f1e)\nb'u2',ObjectId(5f20)\n")
+    (tmp_path / "log.csv").write_text("user,item\n=\"u1\",ObjectId(5f1e)\nb'u2',ObjectId(5f20)\n")
     (tmp_path / "items.csv").write_text("item,title\n5f1e,One\n5f20,Two\n")
     data, report = ingest(tmp_path / "log.csv", items=tmp_path / "items.csv")
     assert data.users.ids.tolist() == ["u1", "u2"]

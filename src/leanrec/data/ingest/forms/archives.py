@@ -152,6 +152,11 @@ def _unpack_zip(engine: SqlEngine, path: Path, wanted: _Wanted) -> list[Unpacked
                 UnpackedFile(sheet.path, label, note if sheet is sheets[0] else "")
                 for sheet, label in zip(sheets, labels, strict=True)
             ]
+        if {"mimetype", "content.xml"} <= set(names):
+            raise SourceError(
+                f"{path} is a document of OpenOffice, not a log. Save its table as CSV, or as .xlsx; or pass it in Python: "
+                f"ingest(pandas.read_excel({str(path)!r}, engine='odf'))."
+            )
         if names and all(name.endswith(".npy") for name in names):
             arrays = [name.removesuffix(".npy") for name in names]
             if {"format", "shape", "data"} <= set(arrays):

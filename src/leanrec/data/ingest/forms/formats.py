@@ -12,6 +12,7 @@ from typing import BinaryIO, cast
 from urllib.parse import quote
 
 from leanrec.data.engine import SqlEngine
+from leanrec.data.ingest.forms.containers.sql_dumps import is_dump
 from leanrec.data.ingest.forms.json_text import find_json_layout
 from leanrec.data.ingest.forms.typed_header import TYPED_SUFFIXES
 from leanrec.data.ingest.meaning.column_names import list_roles
@@ -43,7 +44,13 @@ _READABLE = {b"PAR1": "parquet", b"ARROW1": "arrow", b"FEA1": "feather", b"ORC":
 # First bytes → what it is, and the way out.
 _NOT_READ = {
     b"SQLite format 3\0": ("an SQLite database", ""),  # the way out has the names of its tables
-    b"\x93NUMPY": ("a NumPy array", "Pass it in Python: ingest(pandas.DataFrame(array, columns=[…]))."),
+    b"\x93NUMPY": (
+        "a NumPy array",
+        (
+            "Pass it in Python, with the names of its columns: "
+            "ingest(pandas.DataFrame(numpy.load({path!r})).rename({{0: 'user', 1: 'item'}}, axis=1))."
+        ),
+    ),
     b"\x89HDF\r\n": (
         "an HDF5 file",
         "Save its table as Parquet: pandas.read_hdf({path!r}).to_parquet('log.parquet'), or read its arrays with h5py into a frame.",
@@ -54,7 +61,13 @@ _NOT_READ = {
     b"7z\xbc\xaf": ("a 7-Zip archive", "Unpack it: 7z x {path}"),
     b"\x04\x22\x4d\x18": ("packed with LZ4", "Unpack it: lz4 -d {path}"),
     b"\xff\x06\x00\x00sNaPpY": ("packed with Snappy", "Unpack it first."),
-    b"MATLAB 5.0": ("a MATLAB file", _EXPORT),
+    b"MATLAB 5.0": (
+        "a MATLAB file",
+        (
+            "Pass its arrays in Python: arrays = scipy.io.loadmat({path!r}); ingest(pandas.DataFrame({{'user': arrays['NAME'].ravel(), "
+            "'item': arrays['NAME'].ravel()}})), where arrays.keys() has the names."
+        ),
+    ),
     b"RDX": (
         "an R workspace",
         'Save the table in R, with its name in place of TABLE: load({path!r}); write.csv(TABLE, "log.csv", row.names = FALSE)',
@@ -73,6 +86,7 @@ _BSON_TYPES = b"\x01\x02\x03\x07\x09\x10\x12"
 _PICKLE = re.compile(rb"\x80[\x02-\x05](?:\x95|[}\](cX\x8c])")
 _MARKUP = re.compile(rb"\s*<(?:!doctype\s+html|html|head|body)", re.IGNORECASE)
 _XML = re.compile(rb"\s*<\?xml|\s*<[A-Za-z][\w:]*[ >]")
+_SQL_SCRIPT = re.compile(r"^insert\s+(?:into\s+)?[\w.\"\[\]]+\s*\([^)]*\)\s*values\s*\(", re.IGNORECASE | re.MULTILINE)
 # A date with a time of day has colons too.
 _FFM = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[ \t]\d+:\d+:[-+.\deE]+){2,}\s*")
 _LIBSVM = re.compile(r"[^\s,;]+(?: \d+:[-+.\deE]+)+\s*")
@@ -206,6 +220,11 @@ def _refuse_other_text(data: bytes, text: str, label: str) -> None:
             "repository that it comes from."
         )
     if _MARKUP.match(data.removeprefix(b"\xef\xbb\xbf")):
+        if re.search(r"<table\b", text, re.IGNORECASE):
+            raise SourceError(
+                f"{label} is an HTML page with a table, not a log. Open it in a spreadsheet and save it as CSV, or pass the table in Python: "
+                f"ingest(pandas.read_html({label!r}, header=0)[0])."
+            )
         title = re.search(r"<title>\s*(.*?)\s*</title>", text, re.IGNORECASE | re.DOTALL)
         called = f" (its title is {title[1][:80]!r})" if title else ""
         raise SourceError(
@@ -214,6 +233,12 @@ def _refuse_other_text(data: bytes, text: str, label: str) -> None:
         )
     if _XML.match(data.removeprefix(b"\xef\xbb\xbf")):
         raise SourceError(f"{label} is XML, not a log. {_EXPORT}")
+    if _SQL_SCRIPT.search(text) and not is_dump(data):
+        raise SourceError(
+            f"{label} is a script of SQL Server or Oracle that fills tables. Run it in its database, and export the table as CSV: "
+            "sqlcmd -Q 'SET NOCOUNT ON; SELECT * FROM TABLE' -s, -W -o log.csv for SQL Server, or SET MARKUP CSV ON, SPOOL log.csv and "
+            "SELECT * FROM TABLE in SQL*Plus, with its name in place of TABLE."
+        )
     lines = [line for line in text.splitlines()[:100] if line.strip()]
     whole = lines[:-1] if len(lines) > 1 else lines
     if whole and sum(_LIBSVM.fullmatch(line) is not None for line in whole) * 2 > len(whole):

@@ -37,6 +37,7 @@ _UNIT = re.compile(
 )
 _PAIR = re.compile(r"\('([^']*)', '([^']*)'\)")
 _UNNAMED = re.compile(r"Unnamed: \d+(?:_level_\d+)?")
+_RULE = re.compile(r"[-=_~]{2,}")
 _NOTHING = re.compile(r"[-–—.*/]+|n/?a|none|nan|null", re.IGNORECASE)
 _NUMBER = re.compile(r"\s*[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?\s*")
 _DIGIT = re.compile(r"\d")
@@ -146,6 +147,8 @@ def _tells_about(names: Sequence[str], cells: Sequence[str], rows: Sequence[Sequ
     rows = [row for row in rows if row not in (cells, names)]
     if len(filled) < 2 or len(cells) > max(len(names), 2):
         return False
+    if all(_RULE.fullmatch(cell) for _, cell in filled):
+        return True  # the line below the names that sqlcmd and other programs print
     for i, cell in filled:
         name = names[i] if i < len(names) else ""
         tests = (_TYPE.fullmatch, _UNIT.fullmatch, lambda text, name=name: _explains(text, name))

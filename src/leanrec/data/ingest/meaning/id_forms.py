@@ -25,7 +25,7 @@ class IdForm:
     Attributes:
         missing: some are words for nothing.
         whole: all others are whole numbers, some with ``.0`` at the end.
-        printed: all others are values as a program prints them: b'13085', '13085', ObjectId(13085).
+        printed: all others are values as a program prints them: b'13085', '13085', ObjectId(13085), ="13085" of spreadsheets.
         rounded: an id that was rounded, such as 7.65612E+16, or 76561198012345600 where all long ids end so; "" if there is none.
         damaged: at least half of the ids are rounded.
     """
@@ -44,7 +44,7 @@ class IdForm:
         if self.missing:
             value = f"CASE WHEN {is_missing(value)} THEN NULL ELSE {value} END"
         if self.printed:
-            value = f"regexp_replace({value}, {_PRINTED}, '\\1\\2\\3')"
+            value = f"regexp_replace({value}, {_PRINTED}, '\\1\\2\\3\\4')"
         return f"regexp_replace({value}, '\\.0+$', '')" if self.whole else value
 
 
@@ -74,7 +74,7 @@ class IdForms:
                 )
             if form.printed:
                 notes.append(
-                    f"{role} ids are printed as b'7', '7' or ObjectId(7). They are read without these marks: 7."
+                    f"{role} ids are printed as b'7', '7', =\"7\" or ObjectId(7). They are read without these marks: 7."
                 )
             if form.rounded:
                 notes.append(describe_rounded(role, form))
@@ -102,7 +102,9 @@ def find_id_form(engine: SqlEngine, table: str, column: str = "id") -> IdForm:
     named = f"SELECT {column} AS id, {is_missing(column)} AS missing FROM {table} WHERE {column} IS NOT NULL"
     # The short test comes first: nearly all ids fail it.
     whole = f"ends_with(trim(id, {_BLANKS}), '.0') OR ends_with(trim(id, {_BLANKS}), '.00')"
-    begins = " OR ".join(f"starts_with(id, {quote_literal(each)})" for each in ("'", "b'", 'b"', "u'", "ObjectId("))
+    begins = " OR ".join(
+        f"starts_with(id, {quote_literal(each)})" for each in ("'", "b'", 'b"', "u'", "ObjectId(", '="')
+    )
     missing, pointed, printed = engine.fetch_rows(
         f"SELECT bool_or(missing), bool_or({whole}), bool_and({begins} OR missing) FROM ({named})"
     )[0]
@@ -131,7 +133,7 @@ def _find_rounded(engine: SqlEngine, table: str, column: str) -> IdForm:
     return IdForm(rounded=long_example, damaged=2 * longs >= n) if longs >= _MIN_LONG and zeros == longs else IdForm()
 
 
-_PRINTED = quote_literal(r"""^(?:[bu]?'([^'\\]*)'|b"([^"\\]*)"|ObjectId\(["']?([^"')]*)["']?\))\s*$""")
+_PRINTED = quote_literal(r"""^(?:[bu]?'([^'\\]*)'|b"([^"\\]*)"|ObjectId\(["']?([^"')]*)["']?\)|="([^"]*)")\s*$""")
 _LONG = 10**15
 _MIN_LONG = 8  # of them all would end in 0 by chance once in a hundred million logs
 _SHORT = 16  # of more letters than 1.2345678901E+16 nearly all digits are left
