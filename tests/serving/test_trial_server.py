@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import psutil
 import pytest
 
 from conftest import make_dataset
+from contracts.certificates import make_certificate
 from leanrec import artifacts
 from leanrec.models.linear.ease import EASE
 from leanrec.models.neighbors.item_knn import ItemKNN
@@ -24,11 +26,12 @@ from leanrec.online import VersionStore
 from leanrec.online.experiments import Experiment
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.snapshot import SavedPipeline
+from leanrec.serving.security.api_keys import add_key
 
 pytestmark = pytest.mark.system
 
-USERS = [f"user-{number}" for number in range(30)]
-_SERVE = "import sys; from leanrec.serving import serve; serve(sys.argv[1], port=0, workers=int(sys.argv[2]))"
+USERS = [f"user-{number}" for number in range(20)]
+_SERVE = "import sys; from leanrec.serving import serve; serve(sys.argv[1], port=0)"
 
 
 @pytest.fixture(scope="module")
@@ -43,16 +46,16 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @contextlib.contextmanager
-def start(store: VersionStore, workers: int, how: signal.Signals = signal.SIGTERM) -> Iterator[httpx.Client]:
-    """A client of a server of the store, whose workers take turns. ``how``: what ends it."""
-    command = [sys.executable, "-c", _SERVE, str(store.path), str(workers)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+def run(command: list[str], how: signal.Signals, **options: Any) -> Iterator[httpx.Client]:
+    """A client of a server that a command starts. ``how``: what ends it. ``options``: of the client."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     assert process.stdout is not None
     try:
-        url = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
+        url = re.search(r"https?://127\.0\.0\.1:\d+", process.stdout.readline())
         assert url
-        limits = httpx.Limits(max_keepalive_connections=0 if workers > 1 else 1)
-        with httpx.Client(base_url=url[0], timeout=60, limits=limits) as client:
+        with httpx.Client(base_url=url[0], timeout=60, **options) as client:
             yield client
         process.send_signal(how)
         assert process.wait(60) == (0 if how == signal.SIGTERM else -how)
@@ -62,6 +65,31 @@ def start(store: VersionStore, workers: int, how: signal.Signals = signal.SIGTER
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+def run_production(store: VersionStore, folder: Path) -> contextlib.AbstractContextManager[httpx.Client]:
+    """A server as in production: settings in a file, keys, HTTPS and two workers, which take turns."""
+    certificate, private = make_certificate(folder)
+    key = add_key(folder / "keys.toml", "shop", "client")
+    config = folder / "serve.toml"
+    config.write_text(
+        f"""
+        model = "{store.path}"
+        port = 0
+        workers = 2
+        keys = "{folder / "keys.toml"}"
+        tls-cert = "{certificate}"
+        tls-key = "{private}"
+        log-format = "json"
+        """
+    )
+    return run(
+        ["from leanrec.cli import main; main()", "serve", "--config", str(config)],
+        signal.SIGTERM,
+        limits=httpx.Limits(max_keepalive_connections=0),
+        verify=ssl.create_default_context(cafile=str(certificate)),
+        headers={"Authorization": f"Bearer {key}"},
+    )
 
 
 def ask(client: httpx.Client, user: str, **more: object) -> dict[str, Any]:
@@ -77,7 +105,7 @@ def ask_until(client: httpx.Client, condition: Callable[[list[dict[str, Any]]], 
         answers += turn
         if condition(turn):
             return answers
-        time.sleep(0.05)  # the server has other work
+        time.sleep(0.1)  # the server has other work
     raise AssertionError(answers[-1])
 
 
@@ -130,10 +158,10 @@ def try_good_version(client: httpx.Client, store: VersionStore, lists: Lists) ->
     return arms
 
 
-def test_versions_are_tried_aborted_promoted_and_taken_back(store: VersionStore) -> None:
+def test_versions_are_tried_aborted_promoted_and_taken_back(store: VersionStore, tmp_path: Path) -> None:
     first, second, empty = store.versions()
     lists = Lists(store)
-    with start(store, 1, signal.SIGKILL) as client:
+    with run([_SERVE, str(store.path)], signal.SIGKILL) as client:
         store.start_trial(empty.id, 0.5)
         answers = ask_until(client, lambda _: store.trial() is None)
         assert find_versions(answers) > {(first.id, "candidate")}
@@ -144,7 +172,7 @@ def test_versions_are_tried_aborted_promoted_and_taken_back(store: VersionStore)
         assert "lists could not be made" in (ended.reason or "")
         arms = try_good_version(client, store, lists)
     # Another server, of several processes, goes on with the trial.
-    with start(store, 2) as client:
+    with run_production(store, tmp_path) as client:
         lists.check(ask_until(client, lambda turn: find_arms(turn) == arms))
         store.promote(second.id)
         lists.check(ask_until(client, lambda turn: find_versions(turn) == {(second.id, None)}))
