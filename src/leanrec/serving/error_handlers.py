@@ -34,7 +34,7 @@ _HINTS = {
     405: "GET /openapi.json lists the routes and their methods.",
     413: "Send the events in several requests.",
     429: "Send it again with the same ids after a second.",
-    503: "Nothing was stored. Send it again with the same ids when the disk can be written.",
+    503: "Send it again with the same ids after the seconds in Retry-After: what is stored already is not stored twice.",
 }
 _RETRY_AFTER = {429: "1", 503: "5"}  # seconds
 RETRY_HEADER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 0}}}

@@ -389,15 +389,12 @@ class PostgresEventStore(PostgresEventReader, SharedEventStore):
                     except Exception as error:  # noqa: BLE001 - a connection that fails is made again
                         kept.drop(error)
                     else:
-                        self._tell(head)
+                        if head != self._head:
+                            self._head = head
+                            for each in self._watchers:
+                                each(head)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._look.wait(), _POLL_EVERY if kept.is_usable else _WRITE_LISTS_EVERY)
-
-    def _tell(self, head: LogHead) -> None:
-        if head != self._head:
-            self._head = head
-            for each in self._watchers:
-                each(head)
 
 
 class _KeptConnection:
@@ -449,7 +446,14 @@ class _KeptConnection:
             self.connection = None
         self._next_try = time.monotonic() + _PAUSES[min(self._n_failed, len(_PAUSES) - 1)]
         self._n_failed += 1
-        translated = translate_error(hide_password(self._url), error)
+        name, cause = hide_password(self._url), error.__cause__ or error
+        if isinstance(cause, TimeoutError | OSError):
+            self._problems[self._role] = SourceError(
+                f"The event log {name} does not answer: {str(cause) or 'it takes too long'}. It is tried again every 2 s; what is "
+                "written meanwhile is not stored, and can be sent again with the same ids."
+            )
+            return
+        translated = translate_error(name, error)
         self._problems[self._role] = translated if isinstance(translated, SourceError) else SourceError(str(error))
 
     def find_problem(self) -> SourceError | None:
