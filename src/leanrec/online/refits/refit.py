@@ -28,7 +28,6 @@ from leanrec.pipeline.snapshot import SavedPipeline
 from leanrec.protocols import Estimator, Scorer, Updatable
 from leanrec.run import Run, measure
 from leanrec.settings import check_at_least, check_between
-from leanrec.types import Events
 
 __all__ = ["RefitResult", "RefitSettings", "refit"]
 
@@ -188,9 +187,10 @@ def _divide_log(served: Pipeline, log: EventReader, settings: RefitSettings) -> 
         return f"The log has {len(new):,} events that the current version does not know: too few to divide."
     n_events = np.bincount(joined.user[older])
     older = older[n_events[joined.user[older]] <= settings.max_user_events]
-    events = _limit_weights(joined, len(known.events)).take(
-        np.concatenate([np.arange(len(known.events)), older, newest])
-    )
+    # No new event weighs more than the heaviest of the fit.
+    heaviest = np.float32(joined.weight[: len(known.events)].max(initial=0) or 1.0)
+    events = dataclasses.replace(joined, weight=np.minimum(joined.weight, heaviest))
+    events = events.take(np.concatenate([np.arange(len(known.events)), older, newest]))
     part = np.full(len(events), TRAIN, np.int8)
     part[len(events) - len(newest) :] = TEST
     order = np.lexsort((events.time, events.user))  # the order of the events in ``data``
@@ -210,12 +210,6 @@ def _divide_log(served: Pipeline, log: EventReader, settings: RefitSettings) -> 
         )
     has_same_users = len(known.users) == len(served.fitted_data.users)
     return _Window(parts.train, parts.test, has_same_users, len(older))
-
-
-def _limit_weights(events: Events, n_known: int) -> Events:
-    """No new event weighs more than the heaviest of the fit."""
-    heaviest = float(events.weight[:n_known].max(initial=0)) or 1.0
-    return dataclasses.replace(events, weight=np.minimum(events.weight, np.float32(heaviest)))
 
 
 def _fit(

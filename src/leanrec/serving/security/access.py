@@ -67,7 +67,9 @@ class AccessControl:
         if role is None:
             await self.app(scope, receive, send)
             return
-        key = self._find_key(scope)
+        headers = [value for name, value in scope["headers"] if name == b"authorization"]
+        scheme, _, secret = headers[0].partition(b" ") if len(headers) == 1 else (b"", b"", b"")
+        key = self.keys.find(secret.strip()) if scheme.lower() == b"bearer" else None
         seconds = 0.0
         if key is not None and key.role in {role, "admin"}:
             limit = self._limits.get(key.name)
@@ -76,11 +78,6 @@ class AccessControl:
                 await self.app(scope, receive, send)
                 return
         await self._refuse(key, seconds, scope, receive, send)
-
-    def _find_key(self, scope: Scope) -> ApiKey | None:
-        headers = [value for name, value in scope["headers"] if name == b"authorization"]
-        scheme, _, key = headers[0].partition(b" ") if len(headers) == 1 else (b"", b"", b"")
-        return self.keys.find(key.strip()) if scheme.lower() == b"bearer" else None
 
     async def _refuse(self, key: ApiKey | None, seconds: float, scope: Scope, receive: Receive, send: Send) -> None:
         if key is None:
