@@ -58,7 +58,8 @@ def find_fall(responded: NDArray[np.bool_], fall: float = 0.2, false_alarms: flo
     The allowance and the threshold of ``page_hinkley`` follow from the rate of the first 2,000 lists: half of the fall is allowed for, and
     a list of a stream without drift raises an alarm with about the given probability. In simulations (``python benchmarks/drift.py``) there are
     0.6 alarms in a million lists, and a fall from 5 to 4 percent after 50,000 lists is noticed after 4,900 more in the median, and
-    10,600 in nine of ten streams.
+    10,600 in nine of ten streams. The smaller the rate, the later: of falls from 2 percent, more than one in ten is missed, because the mean
+    so far follows them.
 
     Args:
         responded: (L,) bool, in the order of serving.
