@@ -16,6 +16,7 @@ from contracts.server import run_server
 from leanrec.events import SQLiteEventStore
 from leanrec.models import get_model
 from leanrec.online import LivePipeline, VersionFollower, VersionStore
+from leanrec.online.trials.guards import TrialGuards
 from leanrec.online.trials.trial_follower import TrialFollower
 from leanrec.pipeline import Pipeline
 from leanrec.serving.app import create_app
@@ -23,6 +24,7 @@ from leanrec.serving.security.api_keys import ApiKeys, add_key
 from leanrec.serving.serving_settings import ServingSettings
 
 PARTS = ("lists", "traffic", "versions", "experiment")
+_N_USERS = 180
 
 # Texts with less contrast than WCAG 2 asks for (AA): 4.5, or 3 for large ones. Disabled controls may have less.
 FIND_FAINT = """() => {
@@ -87,7 +89,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(SQLiteEventStore(folder / "events.db"))
         live = LivePipeline(Pipeline.load(folder / "item_knn"), log)
-        live.store = store
+        live.store, live.guards = store, TrialGuards(max_slowdown=100.0)  # the machine may be busy
         stack.enter_context(VersionFollower(live, store, lambda _: None, 0.02))
         stack.enter_context(TrialFollower(live, store, lambda _: None, interval=0.02))
         settings = ServingSettings(keys=ApiKeys.read(folder / "keys.toml"), explore=0.2)
@@ -95,11 +97,16 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         client.headers["Authorization"] = f"Bearer {key}"
         while client.get("/versions").json()["trial"] is None:
             pass
-        for number in range(60):
-            answer = client.get(f"/recommend?user=user-{number}").json()
-            event = {"user": f"user-{number}", "item": answer["items"][0]["id"], "request": answer["request"]}
-            if number % 3:
-                client.post("/events", json={"events": [event]})
+        # Arms are by the hash of the user, with a salt of this run: so many that both have the 25 users of an interval.
+        users = [*[f"user-{number}" for number in range(60)], *[f"guest-{number}" for number in range(_N_USERS - 60)]]
+        client.post("/events", json={"events": [{"user": user, "item": 101} for user in users]})
+        events = []
+        for number, user in enumerate(users):
+            answer = client.get(f"/recommend?user={user}").json()
+            events.append({"user": user, "item": answer["items"][0]["id"], "request": answer["request"]})
+            if number % 9 == 8:
+                client.post("/events", json={"events": events[:6]})
+                events.clear()
         log.flush()
         yield Served(client, store, key, str(client.base_url))
 
@@ -226,10 +233,10 @@ class TestExperiment:
         assert "95 %, at every look" in text
         assert page.locator("#experiment thead").inner_text().split() == ["control", "candidate"]
         users = page.locator("#experiment tbody tr", has_text="users").inner_text().split()
-        assert sum(map(int, users[1:])) == 60
+        assert sum(map(int, users[1:])) == _N_USERS
         page.locator("#experiment svg[role=img]").focus()
         page.keyboard.press("End")
-        expect(page.locator("#experiment .chart [role=status]")).to_contain_text("60 users: difference ")
+        expect(page.locator("#experiment .chart [role=status]")).to_contain_text(f"{_N_USERS} users: difference ")
 
 
 class TestVersions:

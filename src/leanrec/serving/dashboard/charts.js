@@ -126,7 +126,11 @@ export class LineChart {
 
   drawBand() {
     const points = this.points.filter(([, , low, high]) => Number.isFinite(low) && Number.isFinite(high));
-    if (points.length < 2) return [];
+    if (points.length === 1) { // an error bar
+      const [x, , low, high] = points[0];
+      return [draw("rect", { class: "band", x: this.toX(x) - 3, width: 6, y: this.toY(high), height: this.toY(low) - this.toY(high) })];
+    }
+    if (!points.length) return [];
     const top = points.map(([x, , , high]) => `${this.toX(x)},${this.toY(high)}`);
     const bottom = points.map(([x, , low]) => `${this.toX(x)},${this.toY(low)}`).reverse();
     return [draw("polygon", { class: "band", points: [...top, ...bottom].join(" ") })];

@@ -30,12 +30,19 @@ function showExperiment(report) {
   }
   const { arms, comparisons, ratio_p_value: ratio } = report;
   const title = report.trial ? `Trial of ${report.trial.version}${report.trial.ended ? ", ended" : ""}` : "All lists of the log that have an arm";
-  const rows = arms.map((arm) => [arm.name, formatCount(arm.users), formatCount(arm.lists), formatCount(arm.rewards), formatNumber(arm.mean_reward), Object.keys(arm.policies)[0] ?? ""]);
+  const row = (name, read) => [name, ...arms.map(read)];
+  const rows = [
+    row("users", (arm) => formatCount(arm.users)),
+    row("lists", (arm) => formatCount(arm.lists)),
+    row("positive events", (arm) => formatCount(arm.rewards)),
+    row("for each user", (arm) => formatNumber(arm.mean_reward)),
+    row("most lists by", (arm) => createElement("code", "policy", Object.keys(arm.policies)[0] ?? "")),
+  ];
   const isMismatch = ratio <= MISMATCH;
   const parts = [
     createElement("h3", "", title),
     createElement("p", "soft", `Lists from ${formatTime(1000 * report.first)} to ${formatTime(1000 * report.last)}.`),
-    createTable("Arms of the experiment", ["arm", "users", "lists", "positive events", "for each user", "most lists by"], rows, 1),
+    createTable("Arms of the experiment", ["", ...arms.map(({ name }) => name)], rows, 1),
     createElement("p", isMismatch ? "guard bad" : "guard", `Sample ratio: p = ${formatNumber(ratio)}. ${isMismatch ? "The numbers of users do not fit what was intended." : "The numbers of users fit what was intended."}`),
   ];
   for (const comparison of comparisons) parts.push(...createComparison(comparison, arms[0].name, report.level));

@@ -194,7 +194,7 @@ async function toggleExplanation(row, item, button) {
 function drawProvenance(response) {
   $("provenance").hidden = false;
   const facts = [
-    ["Policy", createElement("code", "", response.policy)],
+    ["Policy", createElement("code", "", response.policy), "wide"],
     ["Version", createElement("code", "", response.version || "not saved")],
     ["Arm", response.arm ?? "none: no trial, or the user takes no part"],
     ["Rung", `${response.rung}${response.dropped.length ? `, without ${response.dropped.map(({ stage }) => stage).join(", ")}` : ""}`],

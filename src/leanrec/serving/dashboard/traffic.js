@@ -96,7 +96,7 @@ function createTiles(sample, now, minutes) {
     createTile("Refused", now ? formatCount(now.requests.refused + now.refusedConnections) : "–", minutes ? `${formatCount(refused)} ${span}` : "", refused ? "warn" : ""),
     createTile("Events", now ? `${formatNumber(now.eventRate)} /s` : "–", minutes ? `${formatNumber(minutes.eventRate)} /s ${span}` : ""),
     createTile("Freshness, p50 / p99", minutes ? formatPair(minutes.freshness) : "–", "from the arrival of an event to lists that have it"),
-    createTile("Event log", `${formatCount(log.events)} events`, log.bytes === null ? "in a database" : `${formatBytes(log.bytes)}, and ${formatBytes(sample.log_wal_bytes)} not taken over`, stateOfLog ? "bad" : ""),
+    createTile("Event log", `${formatCount(log.events)} events`, log.bytes === null ? "in a database" : `${formatBytes(log.bytes)}; write-ahead log ${formatBytes(sample.log_wal_bytes)}`, stateOfLog ? "bad" : ""),
     createTile("Free space", formatBytes(sample.log_free_bytes), stateOfLog ?? "on the disk of the log", stateOfLog ? "bad" : ""),
   ];
 }
