@@ -31,6 +31,7 @@ from leanrec.data.ingest.forms.headers import (
     score_header,
 )
 from leanrec.data.ingest.forms.programs.fixed_width import find_slices, has_gaps, write_slices
+from leanrec.data.ingest.forms.programs.key_values import find_keys, write_values
 from leanrec.data.ingest.forms.programs.server_logs import find_request_names, write_requests
 from leanrec.data.ingest.forms.typed_header import count_below_names
 from leanrec.errors import SettingError, SourceError
@@ -423,6 +424,9 @@ def _find_rewriting(lines: Sequence[str], label: str) -> _LineRewriting | None:
             "errors are events too, unless you leave out their lines."
         )
         return _LineRewriting(write_requests(_STANDIN), _STANDIN, names, note)
+    if keys := find_keys(lines):
+        note = f"each line was read as pairs of a key and a value; the keys are {', '.join(keys)}."
+        return _LineRewriting(write_values(keys, lines, _STANDIN), _STANDIN, keys, note)
     layout = find_layout(lines) if has_gaps(lines) else None
     if layout is None or (layout.columns > 1 and (layout.delimiter != BLANKS or layout.share == 1)):
         return None
