@@ -159,3 +159,41 @@ def wait_until(is_true: Callable[[], bool]) -> None:
     while not is_true():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_crashes_of_the_database_lose_and_double_no_event(server: PostgresServer, url: str) -> None:
+    """Two servers send each event until it is confirmed, as clients do, while the database crashes again and again."""
+    stopping = threading.Event()
+    confirmed: list[str] = []
+
+    def send(log: PostgresEventStore, name: str) -> None:
+        number = 0
+        while not stopping.is_set():
+            event = make_event(id=f"{name}{number}")
+            try:
+                log.append([event])
+            except SourceError:
+                time.sleep(0.02)
+                continue
+            confirmed.append(event.id)
+            number += 1
+
+    with PostgresEventStore(url) as one, PostgresEventStore(url) as two:
+        senders = [threading.Thread(target=send, args=each) for each in ((one, "a"), (two, "b"))]
+        for each in senders:
+            each.start()
+        for _ in range(3):
+            before = len(confirmed)
+            wait_until(lambda before=before: len(confirmed) > before + 20)
+            with server.down():
+                pass
+        stopping.set()
+        for each in senders:
+            each.join()
+        stored = one.numbered_events(after=0, until=2**62)
+    assert [seq for seq, _ in stored] == list(range(1, len(stored) + 1))
+    ids = [event.id for _, event in stored]
+    assert len(set(ids)) == len(ids)
+    assert set(confirmed) <= set(ids)
+    assert len(set(ids) - set(confirmed)) <= 2  # the last of each may be stored without an answer
+    assert open_reader(url).verify().events == len(stored)
