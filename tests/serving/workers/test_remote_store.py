@@ -129,7 +129,7 @@ def test_the_stream_goes_on_where_it_broke(tmp_path: Path) -> None:
         await _wait_for(lambda: second.as_of == 1)
         await setting.kill_owner()
         await _wait_for(lambda: one.guard.find_problem() and two.guard.find_problem())
-        with pytest.raises(SourceError, match="It is being started again. Nothing of this write was stored"):
+        with pytest.raises(SourceError, match="if it has ended, it is started again. Nothing of this write was stored"):
             one.submit([_click(2)])
         with SQLiteEventStore(setting.path) as log:
             log.append([_click(3)])  # stored, but nobody was told

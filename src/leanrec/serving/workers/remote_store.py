@@ -77,8 +77,8 @@ class _OwnerStatus:
         """Why events and items cannot be written; None if they can."""
         if not self.is_connected:
             return SourceError(
-                f"The process that writes the event log {self._path} must run. It is being started again. Nothing of this "
-                "write was stored: send it again with the same ids."
+                f"The process that writes the event log {self._path} must answer. It does not; if it has ended, it is started "
+                "again. Nothing of this write was stored: send it again with the same ids."
             )
         return None if self._status.problem is None else SourceError(self._status.problem)
 
