@@ -146,7 +146,7 @@ export async function fetchJson(path, body, method = "POST") {
     return fetchJson(path, body, method);
   }
   const json = await response.json();
-  if (!response.ok) throw new Error(json.error?.message ?? response.statusText);
+  if (!response.ok) throw Object.assign(new Error(json.error?.message ?? response.statusText), { isForbidden: response.status === 403 && key !== null });
   const server = Number(/dur=([\d.]+)/.exec(response.headers.get("server-timing"))?.[1]);
   return { ...json, milliseconds: { server, total: performance.now() - start } };
 }
@@ -162,8 +162,14 @@ export async function withErrors(work) {
   } catch (error) {
     errorCount += 1;
     $("error").textContent = error.message;
+    if (error.isForbidden) $("error").append(" ", createButton("Use another key", "quiet outlined", () => replaceKey(work)));
     $("error").hidden = false;
   }
+}
+
+async function replaceKey(work) {
+  await askKey();
+  await withErrors(work);
 }
 
 // ---------------------------------------------------------------- questions
