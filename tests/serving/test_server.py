@@ -1,6 +1,7 @@
 """The server in a separate process: restarts, kills and concurrent clients."""
 
 import contextlib
+import logging
 import os
 import re
 import signal
@@ -144,6 +145,14 @@ def test_wrong_arguments_raise_before_anything_is_served(model: Path, tmp_path: 
     (tmp_path / "log").write_text("text, and enough of it to be no database at all " * 50)
     with pytest.raises(SourceError, match="cannot be used"):
         serve(model, port=0, log_path=tmp_path / "log")
+
+
+def test_several_processes_need_a_log_in_a_file(tmp_path: Path) -> None:
+    loggers = [logging.getLogger(name) for name in ("leanrec.server", "uvicorn", "uvicorn.error")]
+    handlers = [list(each.handlers) for each in loggers]
+    with pytest.raises(SettingError, match="workers must be 1 with an event log in a database. Got 2"):
+        serve(tmp_path / "model", log_path="postgresql://ann:secret@db/events", port=0, workers=2)
+    assert [list(each.handlers) for each in loggers] == handlers
 
 
 def test_a_port_in_use_raises(model: Path) -> None:

@@ -69,17 +69,18 @@ def serve(
     Raises ArtifactError, SourceError (event log) or SettingError (address) before anything is served.
     """
     check_workers(workers)
-    store = VersionStore(model_path) if is_version_store(model_path) else None
-    pipeline_path = find_pipeline_path(model_path)
-    pipeline = [Pipeline.load(pipeline_path)] if workers == 1 else []  # else each generation of workers loads its own
-    listener = _open_socket(host, port, is_open=settings.keys is not None or settings.insecure)
-    start_logging(settings.log_format)
     location = parse_location(str(log_path)) if log_path else default_log_path(model_path)
     if workers > 1 and not isinstance(location, Path):
         raise SettingError(
             f"workers must be 1 with an event log in a database. Got {workers}. Start so many servers with the same log "
             "instead, on ports of their own behind a proxy: each applies the events of all."
         )
+    store = VersionStore(model_path) if is_version_store(model_path) else None
+    pipeline_path = find_pipeline_path(model_path)
+    # Each generation of workers loads its own. The list gives its pipeline away: a server keeps no version but the current one.
+    loaded = [Pipeline.load(pipeline_path)] if workers == 1 else []
+    listener = _open_socket(host, port, is_open=settings.keys is not None or settings.insecure)
+    start_logging(settings.log_format)
     if is_host(host):
         settings = dataclasses.replace(settings, allowed_hosts=(*settings.allowed_hosts, host))
 
@@ -99,11 +100,10 @@ def serve(
         if settings.cache is not None:
             report_cache_problem(settings.cache)
         if workers > 1:
-            Supervisor(_plan_workers(workers, Path(location), settings), pipeline_path, listener, store).run(
-                report_ready
-            )
+            plan = _plan_workers(workers, Path(location), settings)
+            Supervisor(plan, pipeline_path, listener, store).run(report_ready)
         else:
-            _serve_alone(pipeline.pop(), location, listener, settings, store, report_ready)
+            _serve_alone(loaded.pop(), location, listener, settings, store, report_ready)
 
 
 def _serve_alone(
