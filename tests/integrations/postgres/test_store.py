@@ -197,3 +197,14 @@ def test_crashes_of_the_database_lose_and_double_no_event(server: PostgresServer
     assert set(confirmed) <= set(ids)
     assert len(set(ids) - set(confirmed)) <= 2  # the last of each may be stored without an answer
     assert open_reader(url).verify().events == len(stored)
+
+
+def test_a_list_that_waits_at_another_server_is_not_written_after_its_user_was_forgotten(url: str) -> None:
+    with PostgresEventStore(url) as one, PostgresEventStore(url) as two:
+        one.append([make_event(number, user="ada") for number in range(3)])
+        one.forget_user("ada")
+        for number, user in enumerate(("ada", "bob", None, "ada")):  # made before, and handed over now
+            two.append_served(ServedList(f"r{number}", 1, user, (1,), (1.0,)))
+        two.append([make_event(9)])
+        assert [each.user for each in two.served_lists()] == ["bob", None]
+        assert two.n_lost == 0

@@ -24,6 +24,7 @@ __all__ = [
 
 _Result = TypeVar("_Result")
 _CLOSE_SECONDS = 1.0
+_N_CANCELS = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,10 +82,12 @@ class LoopThread:
         self.loop.close()
 
     async def _cancel_tasks(self) -> None:
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks, timeout=_CLOSE_SECONDS) if tasks else None
+        for _ in range(_N_CANCELS):  # a task that has just got what it waited for may miss one
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks, timeout=_CLOSE_SECONDS / _N_CANCELS)
 
 
 async def connect(url: str, limits: ConnectionLimits) -> Any:

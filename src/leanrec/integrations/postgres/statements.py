@@ -21,6 +21,7 @@ __all__ = [
     "forget",
     "lock_log",
     "read_head",
+    "share_log",
     "write_hidden",
     "write_items",
     "write_lists",
@@ -74,6 +75,13 @@ async def lock_log(connection: Any) -> LogHead:
     """The head of the log, which no other transaction changes before the end of this one."""
     last_seq, revision = await connection.fetchrow("SELECT last_seq, revision FROM leanrec.log FOR UPDATE")
     return LogHead(last_seq, revision, 0)
+
+
+async def share_log(connection: Any, after: int) -> list[tuple[int, str]]:
+    """Keep users from being forgotten before the end of this transaction. Returns those who were, after a number."""
+    await connection.execute("SELECT FROM leanrec.log FOR SHARE")
+    select = "SELECT number, digest FROM leanrec.forgotten WHERE number > $1 ORDER BY number"
+    return [(number, digest) for number, digest in await connection.fetch(select, after)]
 
 
 async def append(connection: Any, batches: Sequence[Sequence[UserEvent]], last: int) -> list[AppendResult]:

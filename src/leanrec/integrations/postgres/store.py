@@ -105,7 +105,7 @@ class PostgresEventStore(PostgresEventReader, SharedEventStore):
         self.retention, self.n_lost, self.guard = retention, 0, _ServerState()
         self._writes: collections.deque[_Write] = collections.deque()
         self._served: collections.deque[ServedList] = collections.deque()
-        self._forgotten: dict[int, float] = {}  # hashes of ids, and when
+        self._forgotten: dict[str, float] = {}  # digests of users, and when they were seen
         self._n_served = 0
         self._n_waiting, self._counting = 0, threading.Lock()
         self._writing_since: float | None = None
@@ -114,6 +114,8 @@ class PostgresEventStore(PostgresEventReader, SharedEventStore):
         self._watchers: list[Callable[[LogHead], None]] = []
         self._thread: LoopThread | None = None
         self._ask(functools.partial(create_tables, self.name))
+        self._n_forgotten = self.read_head().n_forgotten
+        assert self.id  # noqa: S101 - asked for before the thread needs it
         self._thread = LoopThread("leanrec-postgres")
         self._asked, self._asking = _KeptConnection(url, timeouts, {}, "questions"), asyncio.Lock()
         self._loop = self._thread.loop
@@ -126,6 +128,7 @@ class PostgresEventStore(PostgresEventReader, SharedEventStore):
             was_open, self._is_open = self._is_open, False
         if was_open:
             self._loop.call_soon_threadsafe(self._wake.set)
+            self._loop.call_soon_threadsafe(self._look.set)
             with contextlib.suppress(TimeoutError):
                 self._tasks[0].result(self.limits.connect + 2 * self.limits.answer)
             self.n_lost += len(self._served)
@@ -190,7 +193,6 @@ class PostgresEventStore(PostgresEventReader, SharedEventStore):
         Raises SourceError if the server does not answer.
         """
         name = str(user)
-        self._forgotten[hash(name)] = time.monotonic()
         forget = functools.partial(statements.forget, name, digest_user(self.id, user))
         forgotten: ForgottenUser = self._wait(self._submit(forget))
         return forgotten
@@ -317,46 +319,53 @@ class PostgresEventStore(PostgresEventReader, SharedEventStore):
         return jobs, n_events
 
     async def _write_lists(self, kept: "_KeptConnection") -> None:
-        """Write the lists that wait, in a transaction of their own."""
+        """Write the lists that wait, in a transaction of their own, and delete old ones from time to time."""
         lists = [self._served.popleft() for _ in range(len(self._served))]
-        rows = self._build_list_rows(lists)
-        before, self._n_served = self._n_served, self._n_served + len(rows)
-        step = min(_DELETE_EVERY, self.retention.max_lists or 1)
+        if not lists:
+            return
+        before, self._n_served = self._n_served, self._n_served + len(lists)
+        step = min(_DELETE_EVERY, self.retention.max_lists)
         try:
-            if rows:
-                await self._write_list_rows(kept, rows)
-            if rows and (not before or before // step < self._n_served // step):
+            await self._write_list_part(kept, lists)
+            if not before or before // step < self._n_served // step:
                 await statements.delete_old_lists(kept.connection, self.retention)
         except Exception as error:  # noqa: BLE001 - a list that is written again replaces itself
             kept.drop(error)
             self._served.extendleft(reversed(lists[-_MAX_WAITING_LISTS:]))
 
-    async def _write_list_rows(self, kept: "_KeptConnection", rows: list[tuple[Any, ...]]) -> None:
+    async def _write_list_part(self, kept: "_KeptConnection", lists: Sequence[ServedList]) -> None:
         """Write lists; if the server refuses one of them, that one is counted."""
+        sealed: list[tuple[ServedList, tuple[Any, ...]]] = []
         try:
-            await statements.write_lists(kept.connection, rows)
+            async with kept.connection.transaction():
+                for number, digest in await statements.share_log(kept.connection, self._n_forgotten):
+                    self._n_forgotten, self._forgotten[digest] = number, time.monotonic()
+                sealed = self._seal_lists(lists)
+                if sealed:
+                    await statements.write_lists(kept.connection, [row for _, row in sealed])
         except Exception as error:
             if not concerns_data(error):
                 raise
-            if len(rows) == 1:
+            if len(sealed) == 1:
                 self.n_lost += 1
             else:
-                for row in rows:
-                    await self._write_list_rows(kept, [row])
+                for each, _ in sealed:
+                    await self._write_list_part(kept, [each])
 
-    def _build_list_rows(self, lists: Sequence[ServedList]) -> list[tuple[Any, ...]]:
+    def _seal_lists(self, lists: Sequence[ServedList]) -> list[tuple[ServedList, tuple[Any, ...]]]:
+        """Lists and their rows, without those that were made before their user was forgotten, or shortly after."""
         now = time.monotonic()
         self._forgotten = {key: since for key, since in self._forgotten.items() if now < since + _FORGOTTEN_SECONDS}
-        rows = []
+        sealed = []
         for each in lists:
-            if hash(str(each.user)) in self._forgotten:
-                continue
             try:
                 row = build_list_row(each)
-                rows.append((*row, seal_row(*row)))
             except (TypeError, ValueError, OverflowError):  # an id that is no valid text
                 self.n_lost += 1
-        return rows
+                continue
+            if not self._forgotten or each.user is None or digest_user(self.id, each.user) not in self._forgotten:
+                sealed.append((each, (*row, seal_row(*row))))
+        return sealed
 
     async def _write(self, kept: "_KeptConnection", jobs: list[_Write]) -> None:
         """Do all writes in one transaction; if the server refuses that, each in its own, so that a bad one fails alone."""
@@ -381,7 +390,7 @@ class PostgresEventStore(PostgresEventReader, SharedEventStore):
         """Look at the head of the log when a server tells that it has written, and once a second."""
         async with _KeptConnection(self.url, self.limits, self.guard.problems, "reads") as kept:
             kept.on_notification = self._look.set
-            while True:
+            while self._is_open:
                 if await kept.prepare():
                     self._look.clear()
                     try:
