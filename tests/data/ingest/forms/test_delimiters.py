@@ -209,3 +209,15 @@ def test_lines_that_go_on_behind_a_backslash_are_joined(lines: list[str], joint:
 def test_escapes_of_databases_are_between_tabs_and_nothing_else(fields: list[str], expected: bool) -> None:
     assert has_copy_escapes([f"u\t{field}" for field in fields]) is expected
     assert not has_copy_escapes([f"u,{field}" for field in fields if "\t" not in field])
+
+
+@pytest.mark.parametrize("mark", ["; ", ";", " | ", "|"])
+def test_the_delimiter_of_the_names_is_that_of_the_table_where_cells_are_lists(mark: str) -> None:
+    rows = [f"{n},2024-05-01,{mark.join(['i1', 'i2', 'i3', 'i4'])}" for n in range(30)]
+    layout = find_layout(["member,date,items", *rows])
+    assert (layout.delimiter, layout.columns) == (",", 3)
+
+
+def test_a_title_and_decimal_commas_say_nothing_about_the_delimiter() -> None:
+    assert find_layout(["1;2;3,5", "2;3;4,0", "3;1;2,5"]).delimiter == ";"
+    assert find_layout(["Report, May", *["1;2;3;4,5"] * 30]).delimiter == ";"

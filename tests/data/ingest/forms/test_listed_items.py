@@ -160,3 +160,14 @@ def test_short_lists_of_numbers_are_no_decimals(tmp_path: Path) -> None:
     assert history(leanrec.ingest(tmp_path / "a.csv").data, 1) == [9, 12, 10]
     (tmp_path / "b.csv").write_text("user;item\n1;9,5\n2;5,7\n3;5\n")
     assert found(tmp_path / "b.csv") is None
+
+
+@pytest.mark.parametrize("mark", ["; ", ";", "|"])
+def test_baskets_are_read_where_the_marks_of_the_lists_are_more_than_those_of_the_columns(
+    tmp_path: Path, mark: str
+) -> None:
+    rows = "".join(f"m{n},2024-05-0{n},{mark.join(f'i{n + k}' for k in range(5))}\n" for n in range(1, 8))
+    (tmp_path / "baskets.csv").write_text(f"Member_number,Date,Items\n{rows}")
+    data, _ = leanrec.ingest(tmp_path / "baskets.csv")
+    assert (len(data.events), data.users.ids.tolist()) == (35, [f"m{n}" for n in range(1, 8)])
+    assert set(data.items.ids.tolist()) == {f"i{n}" for n in range(1, 12)}

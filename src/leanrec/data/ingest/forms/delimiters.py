@@ -102,7 +102,12 @@ def count_titles(lines: Sequence[str], given: str | None = None) -> int:
         fields = next(iter(split_records([line], layout)), [])
         filled = sum(bool(field.strip()) for field in fields)
         if filled > 1 and len(fields) >= max(layout.columns - 1, 2):
-            return number if any(each.strip() for each in lines[:number]) else 0
+            if not any(each.strip() for each in lines[:number]):
+                return 0
+            # Where another mark splits all lines alike, the first one has the names, and cells are lists.
+            whole = find_layout(full, given=given)
+            is_other = whole.delimiter != layout.delimiter and whole.share >= _ENOUGH
+            return 0 if is_other and _splits_names(whole, full[0]) else number
     return 0
 
 
@@ -127,7 +132,12 @@ def find_layout(lines: Sequence[str], suffix: str = "", given: str | None = None
     # Candidates of a later group are considered only where no earlier one splits most lines alike.
     first = lines[0] if lines else ""
     runs = dict.fromkeys(match for line in lines[:5] for match in _RUN.findall(line))
+    # Marks that the names lack are inside cells that are lists, where the names have another mark as often as the rows.
     certain = [run for run in runs if _stands_alone(lines, run)]
+    if any(run not in first for run in certain):
+        named = [_measure(lines, each, mark) for each in ("\t", *_SINGLE)]
+        named = [layout for layout in named if layout.share >= _ENOUGH and _splits_names(layout, first)]
+        certain = [run for run in certain if run in first or not named]
     # A mark that separates nothing when it is alone, such as the colon, is no empty field when it is doubled.
     doubled = [run for run in runs if len(set(run)) == 1 and run[0] not in {"\t", *_SINGLE}]
     for group in (certain, ["\t", *_SINGLE, *doubled], list(runs), [BLANKS]):
@@ -135,11 +145,24 @@ def find_layout(lines: Sequence[str], suffix: str = "", given: str | None = None
             layout for each in group if (layout := _measure(lines, each, mark)).columns > 1 and layout.share > _MOST
         ]
         if found:
-            # More fields break a tie, and before that the tab.
-            best = max(found, key=lambda layout: (min(layout.share, _ENOUGH), layout.delimiter == "\t", layout.columns))
+            # More fields break a tie, and before that the tab, and the delimiter of the names: cells may be lists.
+            best = max(
+                found,
+                key=lambda layout: (
+                    min(layout.share, _ENOUGH),
+                    layout.delimiter == "\t",
+                    _splits_names(layout, first),
+                    layout.columns,
+                ),
+            )
             return _set_quote(_include_blank(best, lines), lines)
     most = max((",", "\t", ";", "|"), key=first.count)
     return _set_quote(_measure(lines, most, mark), lines)
+
+
+def _splits_names(layout: FieldLayout, first: str) -> bool:
+    """Whether a delimiter splits the first line as the others. One comma alone may be that of a title."""
+    return layout.columns > 2 and first.count(layout.delimiter) == layout.columns - 1
 
 
 def find_escaped(lines: Sequence[str]) -> str:
