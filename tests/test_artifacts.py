@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,28 @@ def test_an_artifact_that_is_replaced_while_it_is_read_is_one_of_the_two(
         with pytest.raises(ArtifactError, match="copy it again"):
             artifacts.copy(saved, tmp_path / "copy", digest="of another one")
         assert artifacts.load(artifacts.copy(saved, tmp_path / "copy"), Dataset).fingerprint == other.fingerprint
+
+
+def test_an_artifact_whose_replacement_was_cut_off_is_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = artifacts.save(make_dataset(), tmp_path / "a [1] model")
+    rename, n_calls = Path.rename, 0
+
+    def end(file: Path, target: Path) -> Path:
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == 2:
+            raise KeyboardInterrupt  # in place of a kill: what was there has been moved away, and nothing is there yet
+        return rename(file, target)
+
+    monkeypatch.setattr(Path, "rename", end)
+    with pytest.raises(KeyboardInterrupt):
+        artifacts.save(make_dataset(seed=1), saved)
+    with pytest.raises(ArtifactError, match=r"was cut off\. Move back what was there: mv ") as caught:
+        artifacts.load(saved)
+    subprocess.run(str(caught.value).partition("there: ")[2], shell=True, check=True)
+    assert artifacts.load(saved, Dataset).fingerprint == make_dataset().fingerprint
 
 
 def test_a_file_is_replaced_in_one_step(tmp_path: Path) -> None:

@@ -9,12 +9,14 @@ a crash between them leaves the older one in ``.<name>-old-…``.
 
 import contextlib
 import dataclasses
+import glob
 import hashlib
 import importlib
 import itertools
 import json
 import math
 import os
+import shlex
 import shutil
 import tempfile
 import threading
@@ -35,6 +37,7 @@ from leanrec.finiteness import check_finite
 __all__ = ["FORMAT", "copy", "load", "read_digest", "read_manifest", "replace_file", "save", "size_of", "type_id"]
 
 FORMAT = 3
+_OLD = "artifact"  # in the folder for what is replaced
 _MANIFEST = "manifest.json"
 _MAPPED_FROM = 16_000_000
 # JSON takes up to 20 times its size in memory; what is large is in arrays.
@@ -260,7 +263,7 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
         manifest = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         if not Path(path).exists():
-            raise ArtifactError(f"{path} does not exist, so it is not a leanrec artifact. Check the path.") from error
+            raise ArtifactError(_describe_missing(Path(path))) from error
         what = f"a folder without {_MANIFEST}" if Path(path).is_dir() else "a file"
         fit = _FIT.format("MODEL", str(path), "FOLDER")
         raise ArtifactError(
@@ -273,6 +276,16 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
     if manifest.pop("sha256", None) != _manifest_digest(manifest):
         raise ArtifactError(f"{file} is damaged or was edited: its SHA-256 is not the one it names. Make it again.")
     return manifest
+
+
+def _describe_missing(path: Path) -> str:
+    """Message for a path at which nothing is, because it is wrong, or because a process ended while it replaced an artifact."""
+    for before in path.parent.glob(f"{glob.escape(_name_old(path))}*/{_OLD}"):
+        move = shlex.join(["mv", str(before), str(path)])
+        return (
+            f"{path} must be an artifact. It was being replaced when that was cut off. Move back what was there: {move}"
+        )
+    return f"{path} does not exist, so it is not a leanrec artifact. Check the path."
 
 
 def _describe_format(path: Path, manifest: Any) -> str:
@@ -359,11 +372,16 @@ def _move_into_place(staging: Path, target: Path) -> None:
         staging.rename(target)
         _sync_folder(target.parent)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
-    target.rename(old / "artifact")
+    old = Path(tempfile.mkdtemp(prefix=_name_old(target), dir=target.parent))
+    target.rename(old / _OLD)
     staging.rename(target)
     _sync_folder(target.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _name_old(target: Path) -> str:
+    """How the name of the folder begins to which an artifact is moved for the moment in which it is replaced."""
+    return f".{target.name}-old-"
 
 
 def _sync_folder(folder: Path) -> None:
