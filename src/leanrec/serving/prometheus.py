@@ -92,12 +92,6 @@ class ServingMetrics:
         self.version.clear()
         self.version.labels(model, version).set(1)
 
-    def render(self) -> bytes:
-        """All metrics in the text format of Prometheus."""
-        return generate_latest(self.registry)
-
-
-class MetricsMiddleware:
     def list_samples(self) -> list[Sample]:
         """The values of this process."""
         return [
@@ -110,6 +104,12 @@ class MetricsMiddleware:
         """The values of the server."""
         return self.list_samples()
 
+    def render(self) -> bytes:
+        """All metrics in the text format of Prometheus."""
+        return generate_latest(self.registry)
+
+
+class MetricsMiddleware:
     """Counts and times every request, sends the time as ``Server-Timing``, and limits the size of a request."""
 
     def __init__(self, app: ASGIApp, metrics: ServingMetrics, max_bytes: int) -> None:
