@@ -59,6 +59,32 @@ FIND_CUT = """() => [...document.querySelectorAll("body *")]
   .map((each) => each.outerHTML.slice(0, 100))"""
 
 
+HEALTH = {"model": "ease", "settings": None, "users": 3, "items": 4, "columns": [], "event_types": ["click"]}
+STATE = {
+    "rung": "full",
+    "workers": 1,
+    "users": 3,
+    "items": 4,
+    "model": "ease",
+    "version": "v",
+    "log": {"events": 5, "bytes": 4096, "waiting_seconds": 0.0, "problem": None},
+}
+
+
+def make_sample(time: float, answered: int, failed: int = 0, lost: int = 0) -> dict[str, Any]:
+    """Sums at a time: half of the answered requests took up to 1 ms, the others up to 10 ms."""
+    latency = {"bounds": [0.001, 0.01], "counts": [answered / 2, answered / 2, 0]}
+    return {
+        "time": time,
+        "requests": {"answered": answered, "invalid": 0, "refused": 0, "failed": failed},
+        "lists": {"full": answered},
+        "events": {},
+        **dict.fromkeys(("latency", "list_latency", "freshness"), latency),
+        **dict.fromkeys(("connections_refused", "fallbacks", "quality_loss", "log_free_bytes", "log_wal_bytes"), 0),
+        "lists_lost": lost,
+    }
+
+
 class Served(NamedTuple):
     """A server with keys over a store of versions."""
 
@@ -222,6 +248,43 @@ class TestTraffic:
         page.keyboard.press("Home")
         expect(page.locator(".chart [role=status]").first).to_contain_text("requests")
         assert page.locator(".chart .cursor").count() == 1
+
+    def test_the_numbers_are_right(self, browser: Any, served: Served) -> None:
+        states = [
+            ([make_sample(100.0, 0), make_sample(105.0, 60), make_sample(110.0, 100, failed=3, lost=2)], 0.5),
+            ([make_sample(112.0, 7)], 1.0),  # the server was started again
+            ([make_sample(114.0, 27)], 1.0),
+        ]
+        with contextlib.closing(browser.new_page()) as page:
+            page.route("**/health", lambda route: route.fulfill(json=HEALTH))
+            asked: list[str] = []
+
+            def answer(route: Any) -> None:
+                asked.append(route.request.url)
+                samples, loss = states[min(len(asked), len(states)) - 1]
+                samples = [each | {"quality_loss": loss} for each in samples]
+                route.fulfill(json=STATE | {"samples": samples if len(asked) <= len(states) else []})
+
+            page.route(re.compile(r"/dashboard/traffic\?"), answer)
+            page.clock.install()
+            page.goto(f"{served.url}/?part=traffic")
+
+            def read(name: str) -> str:
+                value: str = page.locator(f'.figure-tile:has(h3:text-is("{name}")) .figure-value').inner_text()
+                return value
+
+            page.wait_for_selector(".line", state="attached")
+            assert read("Requests") == "10.3 /s"  # 103 requests in ten seconds
+            assert read("Lists, p50 / p99") == "1 ms / 9.82 ms"  # half of the lists in each bucket
+            assert (read("Failed"), read("Refused"), read("Events")) == ("3", "0", "0 /s")
+            assert page.locator(".figure-tile.bad").all_inner_texts()[0].startswith("Failed")
+            assert "Work per list\n50 %" in page.inner_text("#traffic-load")
+            assert "Lists not logged\n2" in page.inner_text("#traffic-load")
+            page.clock.run_for(2000)
+            expect(page.locator(".figure-tile", has_text="Requests").locator(".figure-value")).to_have_text("–")
+            page.clock.run_for(2000)
+            expect(page.locator(".figure-tile", has_text="Requests").locator(".figure-value")).to_have_text("10 /s")
+            assert [url.partition("after=")[2] for url in asked[:3]] == ["0", "110", "112"]
 
 
 class TestExperiment:
