@@ -342,6 +342,40 @@ class TestVersions:
         assert served.store.fence == fence
 
 
+def test_a_shadow_and_what_a_guard_has_ended(browser: Any, served: Served) -> None:
+    """They are made up: a shadow takes long until it has compared lists."""
+    started = {"fence": 5, "version": "b", "share": 0.2, "is_shadow": True, "started": "2026-11-30T12:00:00+00:00"}
+    ended = started | {"fence": 4, "is_shadow": False, "ended": "2026-11-30T11:00:00+00:00", "outcome": "aborted"}
+    shadow = {"compared": 40, "failed": 1, "dropped": 0, "overlap": 0.75, "current_ms": 1.0, "candidate_ms": 2.5}
+    state = {
+        "model": "ease",
+        "version": "a",
+        "trial": started | {"model": "slim", "verdict": None, "shadow": shadow, "processes": 2},
+        "has_store": True,
+        "may_change": False,
+        "store": "models",
+        "fence": 5,
+        "versions": [],
+        "promotions": [{"fence": 1, "version": "a", "time": "2026-11-30T10:00:00+00:00", "reason": "promote"}],
+        "trials": [
+            ended | {"reason": "12 of 40 lists could not be made", "ended_by": "the guard of the failures"},
+            started | {"ended": None, "outcome": None},
+        ],
+    }
+    with contextlib.closing(browser.new_page()) as page:
+        page.route("**/health", lambda route: route.fulfill(json=HEALTH))
+        page.route("**/dashboard/versions", lambda route: route.fulfill(json=state))
+        page.goto(f"{served.url}/?part=versions")
+        expect(page.locator("#versions-trial")).to_contain_text("shadow: 20 % of the lists are made by it too")
+        for text in ("No guard has stopped it.", "75 %", "2.5 ms; current version 1 ms", "As one of 2 workers"):
+            expect(page.locator("#versions-trial")).to_contain_text(text)
+        changes = page.locator("#versions-history li").all_inner_texts()
+        assert "Started the shadow of b, share 20 %" in changes[0]
+        assert "aborted by the guard of the failures: 12 of 40 lists could not be made" in changes[1]
+        expect(page.locator("#versions-served")).to_contain_text("leanrec versions promote models VERSION")
+        assert page.locator("#part-versions button").count() == 0
+
+
 def test_a_server_without_keys_names_the_commands(browser: Any, tmp_path: Path) -> None:
     with (
         SQLiteEventStore(tmp_path / "events.db") as log,
