@@ -13,6 +13,7 @@ from linear import compute_recall, read_ml_1m
 
 from leanrec.data import Dataset
 from leanrec.models import get_model
+from leanrec.protocols import Updatable
 from leanrec.types import CSR
 
 MODELS = {"bpr": 0.1, "pure_svd": 0.1, "ials": 0.1}  # model → goal for the share of the CPU time of a fit
@@ -46,6 +47,7 @@ def make_contestant(name: str, *, updates: bool) -> Contestant:
         before, now, train, held_out = load_data(probe)
         with probe.warmup():
             old = get_model(name)().fit(before, probe.run)
+            assert isinstance(old, Updatable)
             old.update(before, None, probe.run)
         with probe.timed():
             model = old.update(now, None, probe.run) if updates else get_model(name)().fit(now, probe.run)

@@ -83,7 +83,7 @@ def replace_rows(matrix: CSR, rows: NDArray[Any], new: CSR) -> CSR:
     """The matrix with other rows ``rows`` (C,), which are all different: those of ``new`` (C, M). O(entries)."""
     order = np.arange(matrix.shape[0])
     order[rows] = matrix.shape[0] + np.arange(len(rows))
-    replaced: CSR = sp.vstack([matrix, new], format="csr")[order]  # type: ignore[assignment]  # stubs lose the type
+    replaced: CSR = sp.vstack([matrix, new], format="csr")[order]
     return compact_indices(replaced)
 
 

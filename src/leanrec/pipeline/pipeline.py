@@ -325,7 +325,11 @@ class Pipeline:
         query_user = self._users.find(snapshot, user, None)
         key = CacheKey(row, n, exclude_seen, reasons, explore)
         shared = None if explore or rung != "full" else self._shared
-        if shared is not None and shared.is_quick_enough(options.end) and (found := shared.get(key, snapshot, recorded)):
+        if (
+            shared is not None
+            and shared.is_quick_enough(options.end)
+            and (found := shared.get(key, snapshot, recorded))
+        ):
             self._lists.put(key, snapshot, recorded, found)
             return found
         old = self._lists.get_old(key) or self._lists.get_old(key._replace(reasons=False))

@@ -185,10 +185,9 @@ class RouteHandlers:
         return HistoryResponse(user=self.pipeline.external_user_id(user), events=list(events))
 
     def delete_user(self, user: str) -> ForgetResponse:
-        """Forget a user: when the response arrives the id is in no row of the event log (and in no file of one in SQLite), in no
-        history and in no list.
+        """Forget a user: when the response arrives the id is in no row of the event log, in no history and in no list.
 
-        The answer is the same for an unknown id, so a request can be repeated. What the events contributed to the
+        An event log in SQLite has it in none of its files. The answer is the same for an unknown id, so a request can be repeated. What the events contributed to the
         fitted model remains until the next fit with the log.
         """
         return ForgetResponse(events=self.live.forget_user(user).n_events)
