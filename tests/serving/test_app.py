@@ -340,7 +340,7 @@ class TestEvents:
         item = {"id": 900, "content": {"title": "New", "genres": "space"}}
         with run_server(create_app(fit(get_model("content")()), log)) as client:
             log.close()
-            assert "Nothing was stored" in error_of(client.post("/items", json={"items": [item]}), 503)["hint"]
+            assert "not stored twice" in error_of(client.post("/items", json={"items": [item]}), 503)["hint"]
             assert client.get("/health").json()["items"] == 40
 
     def test_event_types_of_the_data_and_of_the_settings_are_accepted(self, log: SQLiteEventStore) -> None:
@@ -360,7 +360,7 @@ class TestEvents:
         log.close()
         error = error_of(client.post("/events", json={"events": [{"user": "user-3", "item": before[0]}]}), 503)
         assert "closed" in error["message"]
-        assert "Nothing was stored" in error["hint"]
+        assert "not stored twice" in error["hint"]
 
 
 class TestErrors:
