@@ -3,7 +3,7 @@
 import importlib
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from leanrec.errors import MissingExtraError, SettingError
 from leanrec.events.event_reader import EventReader
@@ -36,7 +36,7 @@ def hide_password(url: str) -> str:
     parts = urlsplit(url)
     login, _, host = parts.netloc.rpartition("@")
     user = login.partition(":")[0]
-    return urlunsplit((parts.scheme, f"{user}@{host}" if user else host, parts.path, "", ""))
+    return f"{parts.scheme}://{f'{user}@' if user else ''}{host}{parts.path}"
 
 
 def open_reader(location: str | Path) -> EventReader:

@@ -187,8 +187,8 @@ class RouteHandlers:
     def delete_user(self, user: str) -> ForgetResponse:
         """Forget a user: when the response arrives the id is in no row of the event log, in no history and in no list.
 
-        An event log in SQLite has it in none of its files. The answer is the same for an unknown id, so a request can be repeated. What the events contributed to the
-        fitted model remains until the next fit with the log.
+        An event log in SQLite has it in none of its files. The answer is the same for an unknown id, so a request can be
+        repeated. What the events contributed to the fitted model remains until the next fit with the log.
         """
         return ForgetResponse(events=self.live.forget_user(user).n_events)
 
