@@ -24,7 +24,7 @@ from leanrec.serving.security.api_keys import ApiKeys, add_key
 from leanrec.serving.serving_settings import ServingSettings
 
 PARTS = ("lists", "traffic", "versions", "experiment")
-_N_USERS = 180
+_N_USERS = 108
 
 # Texts with less contrast than WCAG 2 asks for (AA): 4.5, or 3 for large ones. Disabled controls may have less.
 FIND_FAINT = """() => {
