@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from leanrec.errors import LeanrecError
 from leanrec.serving.monitoring.server_log import log_event
 
-__all__ = ["ChildProcess", "ChildProcesses", "SignalPipe", "find_end", "find_pause", "fork_process"]
+__all__ = ["ChildProcess", "ChildProcesses", "SignalPipe", "find_end", "find_pause", "fork_process", "run_to_end"]
 
 _STABLE_SECONDS = 10.0  # a process that ran for longer has not failed at its start
 _MAX_PAUSE = 30.0
@@ -51,14 +51,18 @@ def fork_process(run: Callable[[], None], report: Callable[[str], None]) -> int:
     try:
         pid = os.fork()
         if not pid:
-            _run_to_end(run, report)
+            run_to_end(run, report)
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     return pid
 
 
-def _run_to_end(run: Callable[[], None], report: Callable[[str], None]) -> None:
-    """Run a process to its end, in the process itself: nothing of it runs on in what the parent would do."""
+def run_to_end(run: Callable[[], None], report: Callable[[str], None]) -> None:
+    """Run a process to its end, in the process itself: nothing of it runs on in what the parent would do.
+
+    Threads that still run are cut off too, without the complaints of libraries at the end of Python. The arguments are those
+    of `fork_process`.
+    """
     code = 1
     try:
         signal.set_wakeup_fd(-1)

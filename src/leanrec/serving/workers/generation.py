@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 import select
-import signal
 import socket
 import threading
 import time
@@ -31,7 +30,7 @@ from leanrec.pipeline.replay import replay_log
 from leanrec.serving.event_requests import EventRecorder
 from leanrec.serving.load.interpreter import tune_interpreter
 from leanrec.serving.monitoring.server_log import start_logging
-from leanrec.serving.workers.child_processes import ChildProcess, ChildProcesses, SignalPipe
+from leanrec.serving.workers.child_processes import ChildProcess, ChildProcesses, SignalPipe, run_to_end
 from leanrec.serving.workers.remote_store import RemoteEventStore, bind_remotely
 from leanrec.serving.workers.stream_target import StreamedPipeline
 from leanrec.serving.workers.worker import Worker, WorkerParts
@@ -244,10 +243,8 @@ def run_from_file(path: str, release: str, reports: str) -> None:
         reason = f"Its processes must have leanrec {release}, which the server has. They have {leanrec.__version__}. Restart the server."
         os.write(int(reports), json.dumps({"error": WorkerError.__name__, "reason": reason}).encode() + b"\n")
         return
-    for ignored in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(ignored, signal.SIG_IGN)
     file = Path(path)
     arguments: dict[str, Any] = pickle.loads(file.read_bytes())  # noqa: S301 - written by the supervisor, in its own folder
     file.unlink()
     start_logging(arguments["plan"].log_format)
-    Generation(**arguments).run()
+    run_to_end(Generation(**arguments).run, arguments["plan"].report)
