@@ -30,8 +30,6 @@ from leanrec.serving.load.interpreter import tuned_interpreter
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from leanrec.data.vocabulary import Id
-
 PORT, N_USERS, N_ROUNDS = 7391, 600, 5
 
 
@@ -59,7 +57,7 @@ def load_pipeline(model: str) -> leanrec.Pipeline:
     return pipeline
 
 
-def measure_cpu(pipeline: leanrec.Pipeline, users: "list[Id]", server: psutil.Process) -> tuple[float, float]:
+def measure_cpu(pipeline: leanrec.Pipeline, users: "list[int | str]", server: psutil.Process) -> tuple[float, float]:
     """Median CPU milliseconds of a list in this process and in Redis."""
     own, other = [], []
     for _ in range(N_ROUNDS):

@@ -35,10 +35,13 @@ MODULES = {
 }
 # What benchmarks measure below the public surface.
 MEASURED = {
+    "leanrec.integrations.redis",
     "leanrec.kernels",
     "leanrec.models.ctr.core.training",
     "leanrec.models.sequential.core",
     "leanrec.online.refits.drift",
+    "leanrec.pipeline.lists",
+    "leanrec.serving.load",
     "leanrec.training.sharded_embedding",
 }
 

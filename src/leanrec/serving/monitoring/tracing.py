@@ -1,4 +1,4 @@
-"""Traces of requests by OpenTelemetry: a span for each sampled request and its stages. Needs the extra ``otel``."""
+"""Traces of requests by OpenTelemetry (extra ``otel``): a span for each sampled request and its stages."""
 
 import importlib.util
 import os
