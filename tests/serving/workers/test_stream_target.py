@@ -13,8 +13,8 @@ from contracts.server_log import restore_loggers
 from leanrec.data.table import Table
 from leanrec.errors import DataError, SettingError, UnknownIdError
 from leanrec.events import SQLiteEventStore, UserEvent
-from leanrec.events.records import AppendResult
 from leanrec.events.event_reader import build_item_table
+from leanrec.events.records import AppendResult
 from leanrec.models import get_model
 from leanrec.online import VersionTrial
 from leanrec.pipeline import Pipeline
