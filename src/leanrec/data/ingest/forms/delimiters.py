@@ -8,7 +8,7 @@ import collections
 import csv
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 __all__ = [
@@ -132,12 +132,7 @@ def find_layout(lines: Sequence[str], suffix: str = "", given: str | None = None
     # Candidates of a later group are considered only where no earlier one splits most lines alike.
     first = lines[0] if lines else ""
     runs = dict.fromkeys(match for line in lines[:5] for match in _RUN.findall(line))
-    # Marks that the names lack are inside cells that are lists, where the names have another mark as often as the rows.
-    certain = [run for run in runs if _stands_alone(lines, run)]
-    if any(run not in first for run in certain):
-        named = [_measure(lines, each, mark) for each in ("\t", *_SINGLE)]
-        named = [layout for layout in named if layout.share >= _ENOUGH and _splits_names(layout, first)]
-        certain = [run for run in certain if run in first or not named]
+    certain = _list_certain(lines, runs, mark)
     # A mark that separates nothing when it is alone, such as the colon, is no empty field when it is doubled.
     doubled = [run for run in runs if len(set(run)) == 1 and run[0] not in {"\t", *_SINGLE}]
     for group in (certain, ["\t", *_SINGLE, *doubled], list(runs), [BLANKS]):
@@ -158,6 +153,19 @@ def find_layout(lines: Sequence[str], suffix: str = "", given: str | None = None
             return _set_quote(_include_blank(best, lines), lines)
     most = max((",", "\t", ";", "|"), key=first.count)
     return _set_quote(_measure(lines, most, mark), lines)
+
+
+def _list_certain(lines: Sequence[str], runs: Iterable[str], mark: str) -> list[str]:
+    """Return the runs of marks that can only be delimiters.
+
+    Runs that the names lack are inside cells that are lists, where the names have another mark as often as the rows.
+    """
+    certain = [run for run in runs if _stands_alone(lines, run)]
+    if any(run not in lines[0] for run in certain):
+        named = [_measure(lines, each, mark) for each in ("\t", *_SINGLE)]
+        if any(layout.share >= _ENOUGH and _splits_names(layout, lines[0]) for layout in named):
+            return [run for run in certain if run in lines[0]]
+    return certain
 
 
 def _splits_names(layout: FieldLayout, first: str) -> bool:
