@@ -15,8 +15,7 @@ from contracts.server import run_server
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.models.linear.ease import EASE
 from leanrec.pipeline.pipeline import Pipeline
-from leanrec.serving import app as app_module
-from leanrec.serving import event_requests
+from leanrec.serving import event_requests, routes
 from leanrec.serving.app import create_app
 
 
@@ -40,7 +39,7 @@ def list_items(client: httpx.Client, user: str, n: int = 10) -> list[int]:
 def test_a_disk_that_hangs_stops_no_list_and_no_probe(
     saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app_module, "_MAX_WRITING_SECONDS", 0.2)
+    monkeypatch.setattr(routes, "_MAX_WRITING_SECONDS", 0.2)
     with served(saved, tmp_path / "log.db") as client:
         first = list_items(client, "user-1")[0]
         answers: list[httpx.Response] = []

@@ -166,7 +166,7 @@ def test_cached_lists_follow_within_seconds(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("leanrec.pipeline.lists.list_cache.time.monotonic", lambda: clock[0])
     pipeline = make_pipeline("item_knn")
     first = pipeline.recommend("user-1")
-    pipeline.use_updated(model=MODELS["rp3"])
+    pipeline.use_updated(model=make_pipeline("rp3").model)
     clock[0] += 2.9
     assert pipeline.recommend("user-1").items == first.items
     clock[0] += 0.2

@@ -59,7 +59,8 @@ class GuardedConnection:
         try:
             parsed = urllib.parse.urlsplit(url)
             int(parsed.path.strip("/") or 0)  # which the client would ignore if it is no number
-            self._pool = valkey.ConnectionPool.from_url(url)
+            pools: Any = valkey.ConnectionPool  # whose methods have no types
+            self._pool = pools.from_url(url)
             self._pool.make_connection()  # which does not connect yet
             self.address = f"{parsed.hostname or 'localhost'}:{parsed.port or 6379}"
         except (ValueError, TypeError):  # whose message may have a part of the password
