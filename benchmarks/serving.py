@@ -173,7 +173,7 @@ def measure_open_loop(probe: Probe, seconds: float) -> None:
         load.measure_open_loop(url, requests, rate=200, seconds=2)
         found = load.measure_open_loop(url, requests, rate=_RATE, seconds=seconds)
     probe.times = {"p50": found.p50, "p99": found.p99, "calls": found.rate * seconds}
-    probe.record_quality(p999=found.p999, failed=found.failed, late_share=found.late)
+    probe.record_quality(p999=found.p999, failures=found.failed, late_share=found.late)
 
 
 def measure_events(probe: Probe, batch: int, seconds: float) -> None:

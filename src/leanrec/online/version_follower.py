@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from leanrec.errors import LeanrecError
-from leanrec.online.background_loop import BackgroundLoop
+from leanrec.online.background_loop import BackgroundLoop, long_turns
 from leanrec.online.live_pipeline import LivePipeline
 from leanrec.online.version_store import VersionStore
 from leanrec.pipeline.pipeline import Pipeline
@@ -40,7 +40,8 @@ class VersionFollower(BackgroundLoop):
             return
         start = time.monotonic()
         try:
-            self._live.replace(Pipeline.load(self._store.find(version).path))
+            with long_turns():
+                self._live.replace(Pipeline.load(self._store.find(version).path))
         except LeanrecError as error:
             self.report(f"Version {version} cannot be served, so {self._live.pipeline.version} goes on: {error}")
         else:

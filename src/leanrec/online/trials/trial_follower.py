@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable
 
 from leanrec.errors import LeanrecError
-from leanrec.online.background_loop import BackgroundLoop
+from leanrec.online.background_loop import BackgroundLoop, long_turns
 from leanrec.online.live_pipeline import LivePipeline
 from leanrec.online.version_store import VersionStore
 from leanrec.online.versions import VersionTrial
@@ -93,10 +93,11 @@ def _start_trial(live: LivePipeline, store: VersionStore, trial: VersionTrial, r
     if live.pipeline.version == trial.version:  # it was promoted, and the store will say so
         return True
     try:
-        pipeline = Pipeline.load(store.find(trial.version).path)
-        running = store.trial()  # by now: loading takes time, and the share may have changed meanwhile
-        if running is not None and running.salt == trial.salt:
-            live.start_trial(pipeline, running)
+        with long_turns():
+            pipeline = Pipeline.load(store.find(trial.version).path)
+            running = store.trial()  # by now: loading takes time, and the share may have changed meanwhile
+            if running is not None and running.salt == trial.salt:
+                live.start_trial(pipeline, running)
     except LeanrecError as error:
         _abort_trial(store, trial, "the server", f"It cannot be served: {error}")
         report(f"Version {trial.version} cannot be tried, so its trial has ended: {error}")
