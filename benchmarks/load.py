@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -140,17 +140,83 @@ def make_request(method: str, url: str, path: str, body: bytes = b"") -> bytes:
     return head.encode() + _HEADER_END + body
 
 
+class _Connections:
+    """Connections to a server, and the latency of what was asked over them.
+
+    Attributes:
+        took: seconds of each answer, from the time at which its request should have been sent.
+        n_failed: number of answers with a status other than 200.
+        answered: set once there are as many answers as requests.
+    """
+
+    def __init__(self, url: str, n_requests: int) -> None:
+        self._host, _, self._port = url.partition("//")[2].partition(":")
+        self._free: collections.deque[_Connection] = collections.deque()  # in turn, since a server closes what is idle
+        self._waiting: collections.deque[tuple[float, bytes]] = collections.deque()
+        self._opening: set[asyncio.Task[None]] = set()
+        self._is_closed = False
+        self.took: list[float] = []
+        self.n_failed = 0
+        self._n_requests, self.answered = n_requests, asyncio.Event()
+
+    async def open(self) -> None:
+        """Open one more connection."""
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(lambda: _Connection(self), self._host, int(self._port))
+        self._give_back(connection)
+
+    def send(self, intended: float, request: bytes) -> None:
+        """Send a request over a free connection, or as soon as there is one."""
+        if self._free:
+            self._free.popleft().send(intended, request)
+        else:
+            self._waiting.append((intended, request))
+
+    def close(self) -> None:
+        """Open no more connections."""
+        self._is_closed = True
+
+    def take_answer(self, connection: "_Connection", status: int) -> None:
+        """Note an answer, and use its connection again."""
+        self.took.append(time.perf_counter() - connection.intended)
+        self.n_failed += status != 200
+        if len(self.took) == self._n_requests:
+            self.answered.set()
+        self._give_back(connection)
+
+    def replace(self, connection: "_Connection") -> None:
+        """Open another connection for one that the server has closed. A request that was under way on it gets no answer."""
+        if connection in self._free:
+            self._free.remove(connection)
+        if not self._is_closed:
+            task = asyncio.get_running_loop().create_task(self.open())
+            self._opening.add(task)
+            task.add_done_callback(self._opening.discard)
+
+    def _give_back(self, connection: "_Connection") -> None:
+        if self._waiting:
+            connection.send(*self._waiting.popleft())
+        else:
+            self._free.append(connection)
+
+
 class _Connection(asyncio.Protocol):
     """One request at a time over one connection."""
 
-    def __init__(self, release: Callable[["_Connection", int], None]) -> None:
-        self._release, self._received, self._expected = release, bytearray(), -1
-        self.transport: asyncio.Transport | None = None
+    def __init__(self, connections: _Connections) -> None:
+        self._connections, self._received, self._expected = connections, bytearray(), -1
+        self._transport: asyncio.Transport | None = None
         self.intended = 0.0
+
+    def send(self, intended: float, request: bytes) -> None:
+        """Send a request that should have been sent at some time."""
+        self.intended = intended
+        assert self._transport is not None
+        self._transport.write(request)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self._transport = transport
 
     def data_received(self, data: bytes) -> None:
         received = self._received
@@ -162,58 +228,34 @@ class _Connection(asyncio.Protocol):
             status = int(received[9:12])
             received.clear()
             self._expected = -1
-            self._release(self, status)
+            self._connections.take_answer(self, status)
 
     def connection_lost(self, _: Exception | None) -> None:
-        self.transport = None
+        self._transport = None
+        self._connections.replace(self)
 
 
 async def _send_at_rate(
-    url: str, requests: Sequence[bytes], rate: float, seconds: float, connections: int
+    url: str, requests: Sequence[bytes], rate: float, seconds: float, n_connections: int
 ) -> Latencies:
-    host, _, port = url.partition("//")[2].partition(":")
-    loop = asyncio.get_running_loop()
-    free: collections.deque[_Connection] = collections.deque()  # in turn, since a server closes what is idle
-    waiting: list[tuple[float, bytes]] = []
-    took: list[float] = []
-    failed = late = sent = 0
-    total, answered = int(rate * seconds), asyncio.Event()
-
-    def send(connection: _Connection, intended: float, request: bytes) -> None:
-        connection.intended = intended
-        assert connection.transport is not None
-        connection.transport.write(request)
-
-    def release(connection: _Connection, status: int) -> None:
-        nonlocal failed
-        took.append(time.perf_counter() - connection.intended)
-        failed += status != 200
-        if len(took) == total:
-            answered.set()
-        if waiting:
-            send(connection, *waiting.pop(0))
-        else:
-            free.append(connection)
-
-    for _ in range(connections):
-        _, connection = await loop.create_connection(lambda: _Connection(release), host, int(port))
-        free.append(connection)
+    total = int(rate * seconds)
+    connections = _Connections(url, total)
+    await asyncio.gather(*(connections.open() for _ in range(n_connections)))
+    late = sent = 0
     start = time.perf_counter() + 0.05
     while sent < total:
         now = time.perf_counter()
         while sent < total and (intended := start + sent / rate) <= now:
             late += now - intended > 1e-3
-            request = requests[sent % len(requests)]
-            if free:
-                send(free.popleft(), intended, request)
-            else:
-                waiting.append((intended, request))
+            connections.send(intended, requests[sent % len(requests)])
             sent += 1
         await asyncio.sleep(0 if start + sent / rate - now < 2e-3 else 1e-3)
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(answered.wait(), timeout=10)
+        await asyncio.wait_for(connections.answered.wait(), timeout=10)
+    connections.close()
+    took = connections.took
     p50, p99, p999 = np.quantile(took, [0.5, 0.99, 0.999]).tolist()
-    return Latencies(len(took) / seconds, p50, p99, p999, failed + total - len(took), late / total)
+    return Latencies(len(took) / seconds, p50, p99, p999, connections.n_failed + total - len(took), late / total)
 
 
 def _make_lua(listed: Path) -> str:
