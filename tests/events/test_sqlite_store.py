@@ -8,7 +8,6 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import zlib
 from collections.abc import Iterator
@@ -69,23 +68,6 @@ def test_an_id_counts_once_within_and_across_batches(path: Path) -> None:
         assert [each.id for each in again.new] == ["e3"]
         assert again.duplicates == 1
         assert len(log) == 3
-
-
-def test_events_sent_by_many_threads_are_new_once(path: Path) -> None:
-    new: list[str] = []
-
-    def send(log: SQLiteEventStore) -> None:
-        for number in range(30):
-            new.extend(each.id for each in log.append([make_event(number)]).new)
-
-    with SQLiteEventStore(path) as log:
-        threads = [threading.Thread(target=send, args=(log,)) for _ in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert sorted(new) == sorted(f"e{number}" for number in range(30))
-        assert len(log) == 30
 
 
 def test_batches_that_wait_are_written_together_and_numbered_in_their_order(path: Path) -> None:
