@@ -38,9 +38,9 @@ import os
 from leanrec.unique_ids import make_id
 make_id()  # so that there are others that wait
 child = os.fork()
-print(*[make_id() for _ in range(300)], flush=True)
-if child:
+if child:  # one after the other, or their lines mix in the pipe
     os.waitpid(child, 0)
+print(*[make_id() for _ in range(300)], flush=True)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert len(set(done.stdout.split())) == 600
