@@ -3,7 +3,7 @@
     python benchmarks/tracing.py [--requests 20000]
 
 Lists of iALS with 64 factors and 9,724 items go through the whole app: from the cache, and made anew for histories. Spans are sent to
-an address at which nobody listens, by the thread that delivers them; its CPU time counts too. The goal is that traces of
+an address at which nothing listens, by the thread that delivers them; its CPU time counts too. The goal is that traces of
 1 % of the requests cost at most 5 %. Needs the extra ``otel``.
 """
 

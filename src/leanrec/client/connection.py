@@ -65,7 +65,7 @@ class ConnectionPool:
             raise ConnectionError(f"The answer is no HTTP: {type(error).__name__}") from error
 
     def close(self) -> None:
-        """Close the connections that nobody uses."""
+        """Close the connections that are not in use."""
         while (connection := self._take()) is not None:
             connection.close()
 

@@ -163,7 +163,7 @@ class SqlEngine:
     def export_rows(self, select: str, path: Path, what: str, texts: Sequence[str] = ()) -> None:
         """Write the rows of a query to a file: CSV if it ends in .csv, Parquet if not. It is complete, or not there at all.
 
-        A spreadsheet computes a cell such as ``=1+1``, whoever wrote it: in CSV, such cells of the columns ``texts`` begin
+        A spreadsheet computes a cell such as ``=1+1``, also in a file of a stranger: in CSV, such cells of the columns ``texts`` begin
         with an apostrophe. Raises SourceError if the file cannot be written.
         """
         form = "FORMAT csv, HEADER" if path.suffix.lower() == ".csv" else "FORMAT parquet, COMPRESSION zstd"

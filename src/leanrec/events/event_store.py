@@ -60,7 +60,7 @@ class EventStore(EventReader):
 
 
 class ClosableEventStore(EventStore):
-    """An event store that whoever opens it closes."""
+    """An event store that is closed by its opener."""
 
     def __enter__(self) -> Self:
         return self

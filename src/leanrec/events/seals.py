@@ -29,7 +29,7 @@ def seal_extended(values: Sequence[Any], n_later: int) -> int:
 def digest_user(log_id: str, user: Id) -> str:
     """Keyed hash of the id of a user who is forgotten: 12 and "12" have the same, and each store has another.
 
-    Whoever has the store can test a list of ids against it, but cannot read an id from it.
+    A reader of the store can test a list of ids against it, but cannot read an id from it.
     """
     return hashlib.blake2b(str(user).encode(), digest_size=16, key=log_id.encode()).hexdigest()
 

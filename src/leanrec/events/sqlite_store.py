@@ -272,7 +272,7 @@ class SQLiteEventStore(SQLiteEventReader, ClosableEventStore):
         self, write: _WriteFunction | None, events: Sequence[UserEvent] = (), *, adds: bool = True
     ) -> "Future[Any]":
         job = _WriteJob(write, Future(), events, adds)
-        job.done.set_running_or_notify_cancel()  # nobody can cancel it
+        job.done.set_running_or_notify_cancel()  # no caller can cancel it
         with self._closing:
             if not self._is_open:
                 raise SourceError(f"The event log {self.path} is closed. Open it again to write.")

@@ -195,7 +195,7 @@ class LivePipeline:
 
     def _record_early_events(self, items: Sequence[Id]) -> None:
         """Record the events of the store on items that have just been added, in their place among those of their users."""
-        with self._recording:  # whoever saw the pipeline without the items is done
+        with self._recording:  # all who saw the pipeline without the items are done
             last = self._last_seq
             if not self._has_rejected:
                 return

@@ -43,7 +43,7 @@ _MAX_SHARE = 0.5  # of a canary: as many users are its control
 class VersionStore:
     """Versions of a saved pipeline in a folder, one of which is current.
 
-    Several processes may use a store at the same time. Versions are never changed, so whoever reads one keeps it until
+    Several processes may use a store at the same time. Versions are never changed, so a reader keeps one until
     `remove_unused` removes it.
     """
 
@@ -166,10 +166,10 @@ class VersionStore:
         Args:
             version: its id, or the start of it.
             share: share of the users who get its lists, from 0.0001 to 0.5; of a shadow, share of the lists, at most 1.
-            is_shadow: make its lists only to compare them. Nobody gets them.
+            is_shadow: make its lists only to compare them. They are not served.
             fence: see ``promote``.
 
-        With a larger share users join and nobody leaves. Raises ConflictError if another version is on trial, or if there was
+        With a larger share users join and none leaves. Raises ConflictError if another version is on trial, or if there was
         another change meanwhile, and ArtifactError if the version is the current one or none is.
         """
         check_between("share", share, _MIN_SHARE, 1.0 if is_shadow else _MAX_SHARE)

@@ -61,7 +61,7 @@ class VersionTrial:
         fence: fencing number of its last change.
         version: id of the version.
         share: share of the users who get its lists; of a shadow, share of the lists that it makes too.
-        is_shadow: nobody gets its lists, they are only compared.
+        is_shadow: its lists are only compared, not served.
         salt: key of the hash by which users are divided. A trial with another share of the same version keeps it.
         started: when, in ISO format.
         ended: when, or None while it runs.

@@ -152,7 +152,7 @@ class Snapshot:
 
     @functools.cached_property
     def popular(self) -> tuple[Int32Array, Float32Array]:
-        """The items that may be shown, in the order of the fallback for nobody, and their scores. O(N log N) once."""
+        """The items that may be shown, in the order of the fallback without a user, and their scores. O(N log N) once."""
         n_items = len(self.catalog)
         if self.padded_fallback is None:
             return np.zeros(0, np.int32), np.zeros(0, np.float32)

@@ -36,7 +36,7 @@ def check_certificate(tls_cert: str | Path | None, tls_key: str | Path | None) -
             raise SettingError("tls_cert must be given with tls_key. Got only the key.")
         return
     try:
-        # Without an answer to the question for a password, which nobody would see.
+        # Without an answer to the question for a password, which no person would see.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls_cert, tls_key, password=lambda: "")
     except (OSError, ValueError) as error:
         raise SettingError(
@@ -65,7 +65,7 @@ def make_server_config(
         timeout = request_timeout
         metrics = app.state.metrics
 
-    # Warnings of uvicorn are about what clients send, so that anybody could fill the log with them.
+    # Warnings of uvicorn are about what clients send, so a client could fill the log with them.
     return uvicorn.Config(
         app,
         http=Protocol,

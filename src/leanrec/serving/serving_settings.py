@@ -36,7 +36,7 @@ class ServingSettings:
         max_connections: largest number of open connections; any other is closed with status 503. Fewer where the process may
             not open as many files.
         request_timeout: seconds in which a request must arrive, and in which a client must take more of an answer.
-        keys: who may ask; None = anybody, which `serve` allows on an address of this machine only.
+        keys: who may ask; None = any client, which `serve` allows on an address of this machine only.
         insecure: allow any address without keys, because something else keeps strangers out.
         tls_cert: file with the certificate of the server and those between it and the root, in PEM; with it answers are by HTTPS.
         tls_key: file with its private key; None: it is in the same file.

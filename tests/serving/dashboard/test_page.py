@@ -219,8 +219,8 @@ class TestLists:
         first = page.locator("#list > li").first
         item = int(first.get_attribute("data-id"))
         title = first.locator(".name").evaluate("name => name.firstChild.textContent")
-        page.get_by_role("button", name=f"Hide {title} from everybody").click()
-        expect(page.locator("#hidden-item")).to_contain_text(f"{title} is hidden from everybody.")
+        page.get_by_role("button", name=f"Hide {title} from all lists").click()
+        expect(page.locator("#hidden-item")).to_contain_text(f"{title} is hidden from all lists.")
         expect(page.locator(f'#list > li[data-id="{item}"]')).to_have_count(0)
         expect(page.get_by_role("button", name=f"Show {title} again")).to_be_focused()
         assert item not in [each["id"] for each in served.client.get("/recommend?user=user-8&n=40").json()["items"]]

@@ -154,5 +154,5 @@ def test_an_unknown_request_is_for_admins() -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_an_open_address_needs_keys(tmp_path_factory: pytest.TempPathFactory, host: str) -> None:
     model = Pipeline.fit(get_model("popularity")(), make_dataset()).save(tmp_path_factory.mktemp("m") / "model")
-    with pytest.raises(SettingError, match=re.escape(f"Got {host}, where anybody")):
+    with pytest.raises(SettingError, match=re.escape(f"Got {host}, where any machine")):
         serve(model, host=host, port=0)

@@ -136,7 +136,7 @@ def try_version(
         ),
     ] = 0.05,
     shadow: Annotated[
-        bool, typer.Option("--shadow", help="Make its lists only to compare them. Nobody gets them.")
+        bool, typer.Option("--shadow", help="Make its lists only to compare them. They are not served.")
     ] = False,
     fence: Fence = None,
     as_json: Json = False,

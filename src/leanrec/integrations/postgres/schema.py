@@ -11,7 +11,7 @@ __all__ = ["FORMAT_VERSION", "check_format", "create_tables"]
 FORMAT_VERSION = 6  # the fields of this version of the SQLite format
 
 # External ids are JSON, so that 12 stays a number and "12" stays text. What has a checksum is json and not jsonb, which would
-# write numbers anew. One row of `log` numbers the events and the changes: whoever has it locked is the only one who writes,
+# write numbers anew. One row of `log` numbers the events and the changes: the session that has it locked is the only one that writes,
 # so that numbers are visible in their order and without holes, which those of a sequence are not.
 _TABLES = """
 CREATE SCHEMA IF NOT EXISTS leanrec;

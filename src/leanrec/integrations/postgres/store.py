@@ -255,7 +255,7 @@ class PostgresEventStore(PostgresEventReader, SharedEventStore):
 
     def _submit(self, write: Callable[[Any], Awaitable[Any]] | None, events: Sequence[UserEvent] = ()) -> "Future[Any]":
         job = _Write(write, Future(), events)
-        job.done.set_running_or_notify_cancel()  # nobody can cancel it
+        job.done.set_running_or_notify_cancel()  # no caller can cancel it
         with self._counting:
             if not self._is_open:
                 raise self._make_closed_error()

@@ -41,10 +41,10 @@ class Script:
 
 
 class GuardedConnection:
-    """A connection for questions with a time limit, and one for commands that nobody waits for.
+    """A connection for questions with a time limit, and one for commands whose answer is not awaited.
 
     A failure closes the connection, since a late answer would be taken for that of the next question. A thread connects again
-    after a pause, which doubles with every failure up to five seconds, and tries the time limit before anybody asks
+    after a pause, which doubles with every failure up to five seconds, and tries the time limit before the next question
     again. Until then questions fail at once. So a server that is down, stopped or slow costs the time limit of one question
     now and then. Thread-safe; also after a fork, when it connects anew.
 

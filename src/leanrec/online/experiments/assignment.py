@@ -23,7 +23,7 @@ class Experiment:
     """An experiment: a share of the users takes part, and those are divided among its arms.
 
     Whether a user takes part and which arm the user has come from different bits of the hash, so a larger ``share`` adds users
-    and changes the arm of nobody. Experiments with different names divide the users independently of each other.
+    and changes the arm of none. Experiments with different names divide the users independently of each other.
 
     Cost: about 2 microseconds for each user.
 

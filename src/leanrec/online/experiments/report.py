@@ -1,6 +1,6 @@
 """Report of an experiment from the event log of a server: users, sample ratio, differences, and what may be concluded.
 
-The unit is the user, and everybody counts in the arm of the first list, whatever came later (intention to treat; Kohavi, Tang
+The unit is the user, and each counts in the arm of the first list, whatever came later (intention to treat; Kohavi, Tang
 and Xu 2020, chapter 20).
 """
 

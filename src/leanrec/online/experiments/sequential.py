@@ -1,6 +1,6 @@
 """Intervals of a difference that hold at every look (Howard and others 2021; Waudby-Smith and Ramdas 2024).
 
-An interval of a fixed sample is wrong as soon as somebody looks twice and stops when it leaves zero: with a look after every
+An interval of a fixed sample is wrong as soon as an analyst looks twice and stops when it leaves zero: with a look after every
 event nearly every experiment without a difference is called a success. The intervals here hold at all looks together, so an
 experiment may be watched, stopped and continued at will.
 """

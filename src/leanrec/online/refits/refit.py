@@ -42,7 +42,7 @@ class RefitSettings:
         metric: what the verdict is about, such as "ndcg@10" or "recall@20".
         judged_share: share of the new events, the newest, that the refit is judged on. It is not fitted on them.
         min_users: users to judge by; with fewer, nothing is fitted. Those who took nothing but the most frequent item do not
-            count: somebody may push it.
+            count: a few accounts may push it.
         max_user_events: of a user with more new events than this, nothing is learned but what the served version knows.
         cooldown_hours: hours from the start of one refit to that of the next. 0 = no pause.
         level: of the intervals.
@@ -109,7 +109,7 @@ def refit(
 
     The events that the current version does not know are divided in their order of arrival: the refit is fitted on the older
     ones, and both are judged on the newest, which neither has seen, with the same histories. What is proposed is what was judged,
-    with its difference in ``Version.refit``. Nothing is promoted. A proposal before it that nobody has promoted or tried is
+    with its difference in ``Version.refit``. Nothing is promoted. A proposal before it that was neither promoted nor tried is
     removed, so at most one waits.
 
     Cost: a fit, or an update where the model can; two evaluations; memory for the data and both models. A server is not

@@ -1,4 +1,4 @@
-"""Shadow lists: a version makes lists that nobody gets, after the answers, and they are compared with what was served."""
+"""Shadow lists: a version makes lists after the answers; they are not served, only compared with what was."""
 
 import os
 import queue
@@ -115,7 +115,7 @@ class ShadowLists:
         start = time.thread_time()
         try:
             other = self._pipeline.recommend(user, **{**options, "trace": False})
-        except Exception:  # noqa: BLE001 - whatever it is, nobody waits for the list
+        except Exception:  # noqa: BLE001 - whatever it is, no client waits for the list
             self.n_failed += 1
             return
         weight = max(_SMOOTHING, 1 / (self.n_compared + 1))

@@ -32,7 +32,7 @@ function showPart(part) {
   watch();
 }
 
-// Refreshes the part that is shown until it is another one. While nobody looks at the page it waits.
+// Refreshes the part that is shown until it is another one. It waits while the page is hidden.
 async function watch() {
   const mine = ++turn;
   const [refresh, pause] = REFRESHES[shownPart] ?? [];

@@ -124,8 +124,8 @@ function createRow(response, position, share, oldPositions) {
   whyButton.setAttribute("aria-label", `Why ${item.title}?`);
   whyButton.setAttribute("aria-expanded", "false");
   const hideButton = createButton("Hide", "quiet", () => hideItem(item, true));
-  hideButton.setAttribute("aria-label", `Hide ${item.title} from everybody`);
-  hideButton.title = "Hide it from everybody";
+  hideButton.setAttribute("aria-label", `Hide ${item.title} from all lists`);
+  hideButton.title = "Hide it from all lists";
   const actions = createElement("div", "actions");
   actions.append(hideButton, whyButton, eventButton);
   const reasons = createElement("div", "reasons", item.reasons.join(" · "));
@@ -223,7 +223,7 @@ async function hideItem(item, hidden) {
     await fetchJson(`/items/${encodeURIComponent(item.id)}`, { hidden }, "PATCH");
     const undo = createButton("Undo", "quiet outlined", () => hideItem(item, false));
     undo.setAttribute("aria-label", `Show ${item.title} again`);
-    $("hidden-item").replaceChildren(createElement("span", "", hidden ? `${item.title} is hidden from everybody.` : `Lists may show ${item.title} again.`), ...(hidden ? [undo] : []));
+    $("hidden-item").replaceChildren(createElement("span", "", hidden ? `${item.title} is hidden from all lists.` : `Lists may show ${item.title} again.`), ...(hidden ? [undo] : []));
     $("hidden-item").hidden = false;
     if (hidden) undo.focus();
     await refreshList();

@@ -45,7 +45,7 @@ def add_dashboard(
         recorder: records the events; it has pipeline, log and metrics.
         load: the load control.
         history: the traffic of the last minutes.
-        has_keys: whether requests need a key. Without keys nobody can change versions here.
+        has_keys: whether requests need a key. Without keys versions cannot be changed here.
     """
     handlers = _DashboardHandlers(recorder, load, history, may_change=has_keys)
     app.add_api_route("/dashboard/traffic", handlers.get_traffic, methods=["GET"], include_in_schema=False)

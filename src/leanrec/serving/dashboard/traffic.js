@@ -21,7 +21,7 @@ const sum = (values) => values.reduce((total, each) => total + each, 0);
 function findEarlier(last, seconds) {
   let found = null;
   for (let at = last - 1; at >= 0 && (!found || samples[last].time - samples[at].time <= seconds + 0.5); at -= 1) {
-    if (samples[last].time - samples[at].time > Math.max(seconds, GAP_SECONDS)) break; // nobody looked meanwhile
+    if (samples[last].time - samples[at].time > Math.max(seconds, GAP_SECONDS)) break; // the page was hidden meanwhile
     if (countRequests(samples[at]) > countRequests(samples[at + 1])) break; // the server was started again
     found = samples[at];
   }

@@ -1,4 +1,4 @@
-"""Traffic of the last ten minutes, so that the dashboard shows what was before somebody opened it."""
+"""Traffic of the last ten minutes, so that the dashboard shows what was before it was opened."""
 
 import asyncio
 import collections

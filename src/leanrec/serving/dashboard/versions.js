@@ -111,7 +111,7 @@ function createTrial(state) {
     if (state.has_store) parts.push(createElement("p", "soft", "Try one on 5 % of the users:"), code(`leanrec versions try ${state.store} VERSION --share 0.05`, "command"));
     return parts;
   }
-  const kind = trial.is_shadow ? `shadow: ${formatPercent(trial.share)} of the lists are made by it too, and nobody gets them` : `canary: ${formatPercent(trial.share)} of the users get its lists, and as many are the control`;
+  const kind = trial.is_shadow ? `shadow: ${formatPercent(trial.share)} of the lists are made by it too, and they are not served` : `canary: ${formatPercent(trial.share)} of the users get its lists, and as many are the control`;
   const guard = createElement("p", trial.verdict ? "guard bad" : "guard", describeGuard(trial));
   const parts = [createFacts([["Version", code(trial.version)], ["Model", trial.model], ["Since", formatTime(trial.started)], ["Kind", kind, "wide"]]), guard, trial.shadow ? createShadow(trial.shadow) : createArms(trial)];
   if (trial.processes > 1) parts.push(createElement("p", "soft", `As one of ${trial.processes} workers has seen it. The experiment has the numbers of all.`));

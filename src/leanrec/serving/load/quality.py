@@ -18,7 +18,7 @@ _THRESHOLDS = (0.75, 0.5, 0.25)
 _HYSTERESIS = 0.1
 _DWELL_SECONDS = 0.5
 _STEP = 0.001
-_TARGET_SECONDS, _TARGET_LISTS = 0.25, 4  # a target that nobody has set
+_TARGET_SECONDS, _TARGET_LISTS = 0.25, 4  # where no target is set
 _RECOVERY_SECONDS = 4.0
 
 
@@ -73,7 +73,7 @@ class QualityFactor:
         self._last, self._changed, self._level = -math.inf, -math.inf, 0
 
     def note_cost(self, seconds: float) -> None:
-        """Take the CPU time of one full list, which does not grow with the load. A target that nobody has set follows it."""
+        """Take the CPU time of one full list, which does not grow with the load. A target that was not set follows it."""
         if self.limits.latency_target_ms is None:
             self._target = max(_TARGET_SECONDS, _TARGET_LISTS * seconds)
 

@@ -17,7 +17,7 @@ __all__ = ["LOG_FORMATS", "log_event", "make_reporter", "start_logging"]
 LOG_FORMATS = ("text", "json")
 _LOGGER = logging.getLogger("leanrec.serving")
 _NAMES = ("leanrec.serving", "uvicorn", "asyncio")
-# Clients cause these events, so that anybody could fill the disk with them.
+# Clients cause these events, so a client could fill the disk with them.
 _LIMITED = frozenset(["error", "refused", "slow_request"])
 _LINES, _SECONDS = 20, 10.0  # so many lines of one event in so many seconds
 

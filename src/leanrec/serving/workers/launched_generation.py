@@ -83,7 +83,7 @@ class LaunchedGeneration:
         unused = (*private, reports, keeps_serving, keeps_alive)
         run = functools.partial(_run, arguments, unused, address.parent if in_new_interpreter else None)
         pid = fork_process(run, plan.report)
-        with contextlib.suppress(OSError):  # both do it, since nobody knows which is first
+        with contextlib.suppress(OSError):  # both do it, since it is not known which is first
             os.setpgid(pid, pid)
         for file in (telling, serving, lifeline):
             os.close(file)

@@ -123,7 +123,7 @@ class Supervisor:
     @contextlib.contextmanager
     def _open_files(self) -> Iterator[None]:
         """The socket of the owner, a pipe that ends with this process, and one in which the owner reports."""
-        folder = Path(tempfile.mkdtemp(prefix="leanrec-"))  # nobody else may enter it
+        folder = Path(tempfile.mkdtemp(prefix="leanrec-"))  # no other user may enter it
         self._address = folder / "log"
         with socket.socket(socket.AF_UNIX) as self._owner_listener:
             self._owner_listener.bind(str(self._address))
