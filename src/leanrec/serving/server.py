@@ -218,7 +218,7 @@ def _open_socket(host: str, port: int, *, is_open: bool) -> socket.socket:
         if not is_open and not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
             raise SettingError(
                 f"host must be an address of this machine, such as 127.0.0.1, unless clients need a key. Got {host}, where any machine "
-                "who reaches it could read what users do and write events. Give keys=FILE; or insecure=True, if something else "
+                "that reaches it could read what users do and write events. Give keys=FILE; or insecure=True, if something else "
                 "keeps strangers out."
             )
         # asyncio turns off Nagle's algorithm (40 ms a response) only if the protocol is given.
