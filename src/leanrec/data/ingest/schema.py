@@ -43,7 +43,7 @@ from leanrec.data.ingest.meaning.rating_text import (
 from leanrec.data.ingest.meaning.ratings import holds_amounts
 from leanrec.data.ingest.meaning.retail import RetailColumns, find_retail
 from leanrec.data.ingest.meaning.time_columns import combine_times, holds_clocks
-from leanrec.data.ingest.meaning.unused_columns import describe_unused
+from leanrec.data.ingest.meaning.unused_columns import describe_unused, suggest_roles
 from leanrec.data.ingest.sources import Source, SourcePart, open_parts
 from leanrec.data.ingest.timestamps import is_number, may_be_time
 from leanrec.errors import ColumnError, SettingError
@@ -279,7 +279,12 @@ def read_schema(
         try:
             cols, more = _check_roles(engine, part, here)
         except ColumnError as error:
-            raise _find_log_among(parts, part, roles) or error from None
+            # The first two columns of a file without names are advised as the users and items.
+            free = [
+                name for i, name in enumerate(part.names) if _is_open(part, name) and (i > 1 or not name.isdecimal())
+            ]
+            refusal = ColumnError(f"{error}{suggest_roles(engine, part, free)}")
+            raise _find_log_among(parts, part, roles) or refusal from None
         skipped += more
         columns.append(cols)
         told.append({name for name in part.names if any(repr(name) in each for each in skipped)})
@@ -294,6 +299,13 @@ def read_schema(
     ]
     warnings += describe_unused(engine, parts, used, typed)
     return LogSchema(tuple(parts), tuple(columns), tuple(dict.fromkeys(warnings)))
+
+
+def _is_open(part: SourcePart, name: str) -> bool:
+    """Whether the name of a column with single values means no role."""
+    plain = normalize_name(name)
+    is_known = any(plain in names for names in _NAMES.values()) or plain in CONTENT or guess_role(name) is not None
+    return not is_known and name not in part.nested
 
 
 def _find_log_among(parts: Sequence[SourcePart], failed: SourcePart, roles: Mapping[str, str]) -> ColumnError | None:

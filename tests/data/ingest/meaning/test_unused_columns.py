@@ -5,7 +5,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from contracts.followed_advice import list_advice
 from leanrec.data.ingest.ingest import ingest
+from leanrec.data.ingest.report import DataReport
+from leanrec.errors import ColumnError
 
 
 def test_every_column_that_is_not_used_is_told() -> None:
@@ -13,7 +16,7 @@ def test_every_column_that_is_not_used_is_told() -> None:
         {
             "user": ["a", "b", "c"],
             "item": ["x", "y", "z"],
-            "shop": [1, 2, 9],
+            "shop": [1, 2, 90],
             "note": ["call", "pay", "wait"],
             "empty": [None, None, None],
             "device": ["web", "web", "web"],
@@ -21,7 +24,7 @@ def test_every_column_that_is_not_used_is_told() -> None:
     )
     warnings = ingest(frame).report.warnings
     assert [each for each in warnings if each.startswith("Not used")] == [
-        'Not used: shop (numbers from 1 to 9; as the weight: columns={"weight": "shop"}, about the item columns={"content": "shop"}).',
+        'Not used: shop (numbers from 1 to 90; as the weight: columns={"weight": "shop"}, about the item columns={"content": "shop"}).',
         'Not used: note (texts such as \'call\'; about the item: columns={"content": "note"}).',
         "Not used: empty (no values in the first rows).",
         'Not used: device (only \'web\'; about the item: columns={"content": "device"}).',
@@ -126,3 +129,105 @@ def test_labels_that_are_ratings_are_told_with_advice_that_works() -> None:
     rating = ingest(frame, columns={"rating": "label"}).data.events.rating
     assert rating is not None
     assert sorted(rating.tolist()) == [1, 4, 5]
+
+
+SCALES: dict[str, list[float]] = {
+    "1 to 5": [1, 2, 3, 4, 5, 5],
+    "1 to 10": [1, 4, 7, 8, 10, 10],
+    "0 to 5": [0, 2, 3, 4, 5, 5],
+    "halves": [0.5, 3.5, 4, 4.5, 5, 5],
+    "0 to 10": [0, 5, 6, 8, 9, 10],
+    "1 to 7": [1, 2, 5, 6, 7, 7],
+    "few low ones": [2, 3, 4, 4, 5, 5],
+    "none below 3": [3, 4, 4, 5, 5, 5],
+}
+
+
+def write_log(path: Path, third: list[float], name: str | None) -> Path:
+    """Write users, items and a third column as CSV, Parquet or lines of JSON; without a line of names where it has none."""
+    frame = pd.DataFrame({"user": list("aabbcc"), "item": list("xyxzyz"), name or "3": third})
+    if path.suffix == ".parquet":
+        frame.to_parquet(path)
+    elif path.suffix == ".jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        frame.to_csv(path, index=False, header=name is not None)
+    return path
+
+
+def list_roles(report: DataReport) -> dict[str, list[str]]:
+    """Return column → the roles that the report offers, in its order."""
+    told = [each.removeprefix("Not used: ") for each in report.warnings if each.startswith("Not used: ")]
+    return {each.partition(" (")[0]: [role for _, value in list_advice(each) for role in value] for each in told}
+
+
+def test_numbers_of_a_scale_are_offered_as_the_rating_before_the_weight() -> None:
+    frame = pd.DataFrame({"user": list("aabbcc"), "item": list("xyxzyz"), **SCALES})
+    offered = list_roles(ingest(frame).report)
+    assert offered == {name: ["rating", "weight", "content"] for name in SCALES}
+
+
+@pytest.mark.parametrize("scale", ["1 to 5", "halves"])
+def test_ratings_of_a_scale_may_be_weights_too(scale: str) -> None:
+    frame = pd.DataFrame({"user": list("aabbcc"), "item": list("xyxzyz"), "opinion": SCALES[scale]})
+    rating = ingest(frame, columns={"rating": "opinion"}).data.events.rating
+    assert rating is not None
+    assert sorted(rating.tolist()) == sorted(SCALES[scale])
+    assert sorted(ingest(frame, columns={"weight": "opinion"}).data.events.weight.tolist()) == sorted(SCALES[scale])
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
+def test_numbers_of_a_scale_are_offered_as_the_rating_in_every_format(tmp_path: Path, suffix: str) -> None:
+    path = write_log(tmp_path / f"log{suffix}", [1, 2, 3, 4, 5, 5], "opinion")
+    told = next(each for each in ingest(path).report.warnings if each.startswith("Not used: opinion"))
+    assert next(value for _, value in list_advice(told)) == {"rating": "opinion"}
+    assert ingest(path, columns={"rating": "opinion"}).data.rating_range == (1, 5)
+
+
+def test_a_refusal_offers_ratings_and_times_of_a_file_without_names(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("".join(f"a{n},x{n},{1 + n % 5},{1_600_000_000 + n},{7 * n}\n" for n in range(9)))
+    with pytest.raises(ColumnError) as refusal:
+        ingest(path)
+    advice = [value for name, value in list_advice(str(refusal.value)) if name == "columns"]
+    assert advice[-3:] == [{"rating": "3"}, {"weight": "3"}, {"time": "4"}]
+    data = ingest(path, columns={**advice[0], **advice[-3], **advice[-1]}).data
+    assert data.rating_range == (1, 5)
+    assert sorted(data.events.time.tolist()) == [1_600_000_000 + n for n in range(9)]
+    assert ingest(path, columns={**advice[0], **advice[-2]}).data.events.weight.max() == 5
+
+
+def test_a_refusal_offers_ratings_of_unknown_names(tmp_path: Path) -> None:
+    path = write_log(tmp_path / "log.csv", [1, 2, 3, 4, 5, 5], "opinion")
+    path.write_text(path.read_text().replace("user", "qui"))
+    with pytest.raises(ColumnError, match=r"'opinion' as the rating: columns=\{\"rating\": \"opinion\"\}"):
+        ingest(path)
+
+
+OTHERS: dict[str, tuple[list[object], list[str]]] = {
+    "visits": ([1, 1, 1, 2, 9, 40], ["weight", "content"]),
+    "units": ([1, 1, 1, 2, 3, 4], ["weight", "content"]),
+    "n_clicks": ([1, 2, 3, 4, 5, 5], ["weight", "content"]),
+    "depth": ([0.12, 0.5, 3.7, 4.1, 4.9, 5], ["weight", "content"]),
+    "joke": ([-9.5, -2, 0, 3.25, 8, 9.75], ["rating", "content"]),
+    "anime": ([-1, 7, 8, 8, 9, 10], ["rating", "content"]),
+    "thumb": ([-1, 1, 1, 1, -1, 1], ["label", "content"]),
+    "seen": ([0, 1, 1, 0, 0, 1], ["label", "content"]),
+    "same": ([5, 5, 5, 5, 5, 5], ["weight", "content"]),
+    "out": (["4/5", "3/5", "5/5", "1/5", "2/5", "5/5"], ["rating", "content"]),
+    "drawn": (["★★★", "★", "★★★★★", "★★", "★★★", "★★★"], ["rating", "content"]),
+    "sized": (["M-38", "M-39", "M-38", "M-39", "M-38", "M-39"], ["event_type", "content"]),
+}
+
+
+def test_the_roles_of_other_numbers_and_of_texts_follow_from_their_values() -> None:
+    values = {name: each for name, (each, _) in OTHERS.items()}
+    frame = pd.DataFrame({"user": list("aabbcc"), "item": list("xyxzyz"), **values})
+    assert list_roles(ingest(frame).report) == {name: roles for name, (_, roles) in OTHERS.items()}
+
+
+@pytest.mark.parametrize("name", ["joke", "thumb", "out", "drawn"])
+def test_the_first_role_that_is_offered_works(name: str) -> None:
+    frame = pd.DataFrame({"user": list("aabbcc"), "item": list("xyxzyz"), name: OTHERS[name][0]})
+    report = ingest(frame, columns={OTHERS[name][1][0]: name}).report
+    assert (report.events, dict(report.rejected)) == (len(frame), {})

@@ -13,6 +13,7 @@ __all__ = [
     "holds_codes",
     "is_title",
     "list_roles",
+    "names_amount",
     "names_time",
     "split_words",
     "summarizes_opinions",
@@ -302,6 +303,23 @@ _REVIEW = frozenset(
 )
 _CONSUMED = frozenset(["play", "listen", "watch", "purchase", "visit", "checkin", "scrobble", "stream"])
 _COUNT = frozenset(["count", "cnt", "num", "number", "n", "times", "freq", "frequency", "total"])
+_AMOUNT = frozenset(
+    [
+        "quantity",
+        "qty",
+        "unit",
+        "amount",
+        "price",
+        "cost",
+        "click",
+        "view",
+        "order",
+        "sold",
+        "minute",
+        "second",
+        *_CONSUMED,
+    ]
+)
 # Words that make a name mean something else: the release date of a film, the mean rating of a book, the category of an item.
 _OTHER_TIME = frozenset(
     [
@@ -509,6 +527,12 @@ def list_roles(names: Iterable[str]) -> set[str]:
     """Return the roles that any of the names means as it is, or as the begin of the name of an id: ``movie`` of ``movie_id``."""
     found = {guess_role(each) for name in names if name.strip() for each in (name, f"{name}_id")}
     return {role for role in found if role is not None}
+
+
+def names_amount(name: str) -> bool:
+    """Whether a name has a word for a number of things, of whatever they are: ``quantity``, ``n_clicks``, ``Total Price``."""
+    found = set(split_words(name))
+    return bool(found & {*_COUNT, *_AMOUNT}) or guess_role(name) == "weight"
 
 
 def names_time(name: str) -> bool:
