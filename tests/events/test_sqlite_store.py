@@ -394,7 +394,7 @@ class TestSlowDisk:
         log, other = held
         monkeypatch.setattr(sqlite_store, "_WAIT_SECONDS", 0.05)
         monkeypatch.setattr(sqlite_store, "_MAX_WAITING_LISTS", 3)
-        log._jobs.maxsize = 2
+        monkeypatch.setattr(sqlite_store, "_QUEUE_SIZE", 2)
         monkeypatch.setattr(sqlite_store, "_MAX_WAITING_EVENTS", 3)
         with pytest.raises(SourceError, match="did not confirm"):
             log.append([make_event(0)])

@@ -49,6 +49,11 @@ def wait_until(is_true: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
+@pytest.fixture(autouse=True)
+def every_write_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_store, "_LOOK_WRITING_EVERY", 0.0)
+
+
 @pytest.fixture
 def log(tmp_path: Path, disk: Disk) -> Iterator[SQLiteEventStore]:
     with SQLiteEventStore(tmp_path / "events.db", limits=LIMITS, measure_free=disk) as log:

@@ -213,7 +213,8 @@ def test_many_batches_at_once_are_applied_in_the_order_of_the_log(model: Pipelin
     assert threading.active_count() < 20  # no thread for each batch
 
 
-def test_a_full_disk_refuses_events_and_says_so(tmp_path: Path) -> None:
+def test_a_full_disk_refuses_events_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_store, "_LOOK_WRITING_EVERY", 0.0)
     free = [10**12]
     limits = StorageLimits(lists_free_bytes=1000, events_free_bytes=100)
     pipeline = Pipeline.fit(EASE(l2=20.0), make_dataset())

@@ -1,5 +1,6 @@
 """SQL of the event store in one SQLite file: the tables, and statements that write many rows at once."""
 
+import functools
 import itertools
 import json
 import sqlite3
@@ -57,7 +58,7 @@ CREATE TABLE IF NOT EXISTS forgotten (
 CREATE TABLE IF NOT EXISTS log (id TEXT NOT NULL, checksum INTEGER NOT NULL);
 """
 # One statement for many values: each step of a statement releases the interpreter's lock, and getting it back from a busy
-# thread takes up to 5 ms.
+# thread takes as long as a turn of that thread.
 _FIND_IDS = "SELECT json_group_array(id) FROM event WHERE id IN (SELECT value FROM json_each(?))"
 _FIND_LISTS = """
 SELECT json_group_array(json_array(request, json(items), json(propensities))) FROM served
@@ -70,30 +71,50 @@ _INSERT_LISTS = (
 _INSERT_EVENTS = (
     "INSERT INTO event (seq, id, user, item, event_type, time, weight, rating, request, rank, propensity, checksum)"
 )
-_ROWS_OF_A_STATEMENT = (128, 16, 1)
+# Fewer than 33 rows are one statement; each number of rows has a statement of its own, which the connection keeps prepared.
+_MANY_ROWS, _FEW_ROWS = 128, 32
 
 
-def append_batches(connection: sqlite3.Connection, batches: Sequence[Sequence[UserEvent]]) -> Iterator[AppendResult]:
-    """Write the events of all batches, except those whose id is there already or came before."""
+def append_batches(
+    connection: sqlite3.Connection, batches: Sequence[Sequence[UserEvent]], last: int
+) -> Iterator[AppendResult]:
+    """Write the events of all batches, except those whose id is there already or came before.
+
+    Args:
+        connection: in a transaction.
+        batches: the events.
+        last: sequence number of the last event that the store has had; it is looked up again where the rows do not fit.
+    """
     if not batches:
         return
-    found = connection.execute(_FIND_IDS, (json.dumps([str(each.id) for batch in batches for each in batch]),))
-    known = set(json.loads(found.fetchone()[0]))
-    new_of = select_new(batches, known)
+    new_of = select_new(batches, set())
+    is_one_statement = sum(map(len, new_of)) <= _FEW_ROWS
+    if not is_one_statement:
+        connection.execute("SAVEPOINT batches")
+    try:
+        _insert_events(connection, new_of, last)
+    except sqlite3.IntegrityError:  # an id is there already, which is rare: most batches need not look for their ids
+        if not is_one_statement:
+            connection.execute("ROLLBACK TO batches")
+        found = connection.execute(_FIND_IDS, (json.dumps([str(each.id) for batch in batches for each in batch]),))
+        new_of, last = select_new(batches, set(json.loads(found.fetchone()[0]))), find_last_seq(connection)
+        _insert_events(connection, new_of, last)
+    for batch, own in zip(batches, new_of, strict=True):
+        last += len(own)
+        yield AppendResult(tuple(own), len(batch) - len(own), last)
+
+
+def _insert_events(connection: sqlite3.Connection, new_of: Sequence[Sequence[UserEvent]], last: int) -> None:
     new = [each for own in new_of for each in own]
     # Rank and propensity of each item of the served lists that the events name.
     requests = {each.request for each in new if each.request is not None}
     lists = connection.execute(_FIND_LISTS, (json.dumps(list(requests)),)).fetchone()[0] if requests else "[]"
     shown = index_shown(json.loads(lists))
-    last = find_last_seq(connection)
     rows = []
     for seq, each in enumerate(new, last + 1):
         row = build_event_row(each, shown)
         rows.append((seq, *row, seal_extended(row, 1)))
     _insert_rows(connection, _INSERT_EVENTS, rows)
-    for batch, own in zip(batches, new_of, strict=True):
-        last += len(own)
-        yield AppendResult(tuple(own), len(batch) - len(own), last)
 
 
 def insert_lists(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -104,12 +125,18 @@ def insert_lists(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]
 def _insert_rows(connection: sqlite3.Connection, insert: str, rows: Sequence[tuple[Any, ...]]) -> None:
     """Insert rows by statements of many rows each."""
     start = 0
-    for size in _ROWS_OF_A_STATEMENT:
-        while len(rows) - start >= size:
-            part = rows[start : start + size]
-            values = ", ".join([f"({', '.join('?' * len(part[0]))})"] * size)
-            connection.execute(f"{insert} VALUES {values}", list(itertools.chain.from_iterable(part)))
-            start += size
+    while left := len(rows) - start:
+        size = _MANY_ROWS if left >= _MANY_ROWS else min(left, _FEW_ROWS)
+        part = rows[start : start + size]
+        connection.execute(_write_insert(insert, size, len(part[0])), list(itertools.chain.from_iterable(part)))
+        start += size
+
+
+@functools.cache
+def _write_insert(insert: str, n_rows: int, n_columns: int) -> str:
+    """A statement that inserts so many rows."""
+    rows = ", ".join([f"({', '.join('?' * n_columns)})"] * n_rows)
+    return f"{insert} VALUES {rows}"
 
 
 def open_database(path: Path) -> sqlite3.Connection:

@@ -40,6 +40,7 @@ _MAX_TRANSACTION_EVENTS = 20_000  # about 0.2 s; later jobs wait for the next tr
 _MAX_WAITING_LISTS = 20_000  # more are not kept: a disk that hangs must not fill the memory
 _WAIT_SECONDS = 10  # for a write; a disk that hangs must not hold the threads of a server
 _LOOK_EVERY = 1.0  # seconds between two looks at the disk, if nothing is written
+_LOOK_WRITING_EVERY = 0.05  # and if something is
 _WRITE_LISTS_EVERY = 0.02  # seconds; a transaction with many lists costs little more than one with one
 _DELETE_EVERY = 1000  # served lists between two deletions of old ones
 _CHECKPOINT_MILLISECONDS = 2000  # to wait for the readers of the old rows of a forgotten user
@@ -105,9 +106,9 @@ class SQLiteEventStore(SQLiteEventReader, ClosableEventStore):
             self.guard = StorageGuard(self.path, limits or StorageLimits(), measure_free)
         except (OSError, ValueError) as error:
             raise error if isinstance(error, SourceError) else make_source_error(self.path, error) from error
-        self._jobs: queue.Queue[_WriteJob | None] = queue.Queue(_QUEUE_SIZE)
-        self._closing = threading.Lock()
-        self._counting = threading.Lock()
+        self._jobs: queue.SimpleQueue[_WriteJob | None] = queue.SimpleQueue()
+        self._submitting = threading.Lock()
+        self._last_seq: int | None = None  # for the writer; None: it is in the file
         self._is_open = True
         ready: Future[None] = Future()
         self._writer = threading.Thread(target=self._run_writer, args=(ready,), name="leanrec-log", daemon=True)
@@ -120,7 +121,7 @@ class SQLiteEventStore(SQLiteEventReader, ClosableEventStore):
 
     def close(self) -> None:
         """Write what is waiting and close the file. Calling it again does nothing."""
-        with self._closing:
+        with self._submitting:
             if self._is_open:
                 self._is_open = False
                 self._jobs.put(None)
@@ -273,18 +274,17 @@ class SQLiteEventStore(SQLiteEventReader, ClosableEventStore):
     ) -> "Future[Any]":
         job = _WriteJob(write, Future(), events, adds)
         job.done.set_running_or_notify_cancel()  # no caller can cancel it
-        with self._closing:
+        with self._submitting:
             if not self._is_open:
                 raise SourceError(f"The event log {self.path} is closed. Open it again to write.")
-            with self._counting:
-                is_full = self._n_waiting > 0 and self._n_waiting + len(events) > _MAX_WAITING_EVENTS
-                if is_full or self._jobs.full():
-                    raise BusyError(
-                        f"At most {_QUEUE_SIZE:,} writes and {_MAX_WAITING_EVENTS:,} events may wait for the event log "
-                        f"{self.path}. Nothing of this one was stored: send it again after a second."
-                    )
-                self._n_waiting += len(events)
-            self._jobs.put_nowait(job)  # only here are jobs added
+            is_full = self._n_waiting > 0 and self._n_waiting + len(events) > _MAX_WAITING_EVENTS
+            if is_full or self._jobs.qsize() >= _QUEUE_SIZE:
+                raise BusyError(
+                    f"At most {_QUEUE_SIZE:,} writes and {_MAX_WAITING_EVENTS:,} events may wait for the event log "
+                    f"{self.path}. Nothing of this one was stored: send it again after a second."
+                )
+            self._n_waiting += len(events)
+            self._jobs.put(job)
         return job.done
 
     def _wait(self, done: "Future[Any]") -> Any:
@@ -328,15 +328,18 @@ class SQLiteEventStore(SQLiteEventReader, ClosableEventStore):
                     waiting = [self._jobs.get(timeout=_WRITE_LISTS_EVERY), *_take_waiting(self._jobs)]
                 except queue.Empty:
                     waiting = []
-                if waiting or self._served or time.monotonic() > looked + _LOOK_EVERY:
-                    self._writing_since = looked = time.monotonic()
+                now, is_writing = time.monotonic(), bool(waiting or self._served)
+                if is_writing:
+                    self._writing_since = now
+                if now >= looked + (_LOOK_WRITING_EVERY if is_writing else _LOOK_EVERY):
+                    self._writing_since = looked = now
                     self.guard.look(connection)
                 # Lists that were served before a job was submitted are written before it.
                 jobs = [*self._take_served(), *(job for job in waiting if job is not None)]
                 self._write_jobs(self._refuse_jobs(jobs), connection)
                 self._writing_since = None
                 if jobs:
-                    with self._counting:
+                    with self._submitting:
                         self._n_waiting -= sum(len(job.events) for job in jobs)
                 if waiting and waiting[-1] is None:
                     return
@@ -417,9 +420,11 @@ class SQLiteEventStore(SQLiteEventReader, ClosableEventStore):
                 connection.execute("BEGIN IMMEDIATE")
                 results: list[Any] = [None if job.write is None else job.write(connection) for job in jobs]
                 batches = [at for at, job in enumerate(jobs) if job.write is None]
-                appended = append_batches(connection, [jobs[at].events for at in batches])
+                last = find_last_seq(connection) if self._last_seq is None else self._last_seq
+                appended = append_batches(connection, [jobs[at].events for at in batches], last)
                 for at, result in zip(batches, appended, strict=True):
-                    results[at] = result
+                    results[at], last = result, result.last_seq
+            self._last_seq = last
         except Exception as error:  # noqa: BLE001 - raised in the thread that waits for the job
             if len(jobs) > 1:
                 for job in jobs:
@@ -431,14 +436,11 @@ class SQLiteEventStore(SQLiteEventReader, ClosableEventStore):
             job.done.set_result(result)
 
 
-def _take_waiting(jobs: "queue.Queue[_WriteJob | None]") -> "Iterator[_WriteJob | None]":
+def _take_waiting(jobs: "queue.SimpleQueue[_WriteJob | None]") -> "Iterator[_WriteJob | None]":
     """The jobs that wait right now, up to a batch. None, the signal to stop, comes last."""
     n_events = 0
-    for _ in range(_BATCH_SIZE):
-        try:
-            job = jobs.get_nowait()
-        except queue.Empty:
-            return
+    for _ in range(min(_BATCH_SIZE, jobs.qsize())):
+        job = jobs.get_nowait()
         yield job
         n_events += 0 if job is None else len(job.events)
         if job is None or n_events >= _MAX_TRANSACTION_EVENTS:
