@@ -1,5 +1,6 @@
 """A server that tries versions: a bad one costs no answer, and a user keeps the same side in all processes and after a restart."""
 
+import collections
 import contextlib
 import dataclasses
 import re
@@ -174,6 +175,9 @@ def test_versions_are_tried_aborted_promoted_and_taken_back(store: VersionStore,
     # Another server, of several processes, goes on with the trial.
     with run_production(store, tmp_path) as client:
         lists.check(ask_until(client, lambda turn: find_arms(turn) == arms))
+        record = store.get_record(store.trials()[-1])
+        sides = collections.Counter(arms.values())
+        ask_until(client, lambda _: record.count_lists()["users candidate"] == sides["candidate"])
         store.promote(second.id)
         lists.check(ask_until(client, lambda turn: find_versions(turn) == {(second.id, None)}))
         store.rollback()

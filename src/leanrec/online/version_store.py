@@ -4,6 +4,7 @@ A store is a folder::
 
     versions/<id>/    an artifact that is never changed; its id is the start of its SHA-256
     current.json      the promotions and the trials, newest last, each with its fencing number
+    trials/<salt>.db  what is counted of the last trial, by all processes
 
 ``current.json`` is replaced by one rename, under a file lock. So a crash at any moment leaves either the old or the new
 state, and of two processes that change it at once one is told that it came second.
@@ -22,6 +23,7 @@ from typing import Any, Self
 
 from leanrec import artifacts
 from leanrec.errors import ArtifactError, ConflictError
+from leanrec.online.trials.trial_record import TrialRecord
 from leanrec.online.versions import Promotion, Version, VersionChanges, VersionTrial
 from leanrec.pipeline.pipeline import VERSION_LENGTH
 from leanrec.pipeline.snapshot import SavedPipeline
@@ -34,6 +36,7 @@ __all__ = ["VersionStore", "find_pipeline_path", "is_version_store"]
 
 _POINTER = "current.json"
 _FOLDER = "versions"
+_RECORDS = "trials"
 _MAX_PROMOTIONS = 1000
 _MAX_TRIALS = 1000
 _MIN_SHARE = 0.0001
@@ -122,6 +125,10 @@ class VersionStore:
         """The trial that runs, or None."""
         return self._read_changes().running
 
+    def get_record(self, trial: VersionTrial) -> TrialRecord:
+        """What is counted of the trial that runs, or of the last one; records of trials before it are removed."""
+        return TrialRecord(self.path / _RECORDS / f"{trial.salt}.db")
+
     @property
     def fence(self) -> int:
         """Fencing number of the last change, 0 if there was none."""
@@ -190,6 +197,7 @@ class VersionStore:
             now, number = _get_time(), changes.fence + 1
             if running is None:
                 trial = VersionTrial(number, identifier, share, is_shadow, f"{identifier}-{number}", now)
+                shutil.rmtree(self.path / _RECORDS, ignore_errors=True)
                 changes = dataclasses.replace(changes, trials=(*changes.trials, trial))
             else:
                 trial = dataclasses.replace(running, fence=number, share=share)

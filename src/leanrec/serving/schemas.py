@@ -385,6 +385,8 @@ class TrialDetail(BaseModel):
     started: str
     verdict: TrialVerdict | None = None
     arms: dict[str, TrialArm] | None = Field(None, description="control and candidate; none for a shadow.")
+    other_lists: int = Field(0, description="Lists of users who take no part.")
+    lists_without_user: int = Field(0, description="Lists of requests without a user, which take no part.")
     difference: TrialDifference | None = Field(None, description="None until both sides have 25 users.")
     ratio_p_value: float | None = Field(
         None, description="Whether half of the users are on each side; at most 0.001: nothing can be concluded."

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from leanrec.online import VersionStore
+
 
 def test_versions_are_added_promoted_and_rolled_back(run: Any, log: Path, tmp_path: Path) -> None:
     store, ids = tmp_path / "store", []
@@ -41,6 +43,12 @@ def test_a_version_is_tried_and_the_trial_stopped(run: Any, log: Path, tmp_path:
     assert f"On trial: {ids[1]} (canary), 10.00% of the users get its lists" in out
     assert "leanrec versions stop" in err
     assert "on trial" in run("versions", "list", store)[1]
+    opened = VersionStore(store)
+    opened.get_record(opened.trials()[-1]).add({"lists candidate": 12.0, "lists without user": 3450.0}, [])
+    for command in (("list", store), ("try", store, ids[1], "--share", "0.1")):
+        _, _, err = run("versions", *command)
+        assert "12 of the version on trial for 0 users" in err
+        assert "3,450 of requests without a user" in err
     code, _, err = run("versions", "try", store, ids[1], "--shadow")
     assert code == 2
     assert "Stop that trial first (leanrec versions stop)" in err
@@ -51,7 +59,8 @@ def test_a_version_is_tried_and_the_trial_stopped(run: Any, log: Path, tmp_path:
     assert f"Last trial: {ids[1]} (canary), stopped by" in out
     assert "enough seen" in out
     listed = json.loads(run("versions", "list", store, "--json")[1])
-    assert (listed["fence"], listed["trials"][0]["outcome"]) == (3, "stopped")
+    assert (listed["fence"], listed["trials"][0]["outcome"]) == (4, "stopped")
+    assert listed["trial_counts"]["lists candidate"] == 12
     assert "Start one with leanrec versions try" in run("versions", "stop", store)[2]
 
 

@@ -23,8 +23,19 @@ def test_the_arm_of_a_user_is_the_same_in_every_process():
     assert printed.strip() == str([Experiment("colors", 0.5).assign(user) for user in USERS[:40]])
 
 
+def test_the_key_of_a_user_is_the_same_in_every_process_and_of_no_other_user():
+    code = "from leanrec.online.experiments import Experiment\nprint(Experiment('colors', 0.5).find_key('user-7'))"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    experiment = Experiment("colors", 0.1)
+    assert int(printed) == experiment.find_key("user-7")
+    keys = {experiment.find_key(user) for user in USERS}
+    assert len(keys) == len(USERS)
+    assert -(2**63) <= min(keys) < 0 < max(keys) < 2**63
+
+
 def test_a_number_and_its_text_are_one_user():
     experiment = Experiment("colors")
+    assert experiment.find_key(7) == experiment.find_key("7")
     assert [experiment.assign(number) for number in range(50)] == [experiment.assign(str(n)) for n in range(50)]
 
 

@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 
 from conftest import make_dataset
 from leanrec.data.table import Table
-from leanrec.errors import SourceError, UnknownIdError
+from leanrec.errors import ArtifactError, SourceError, UnknownIdError
 from leanrec.events import SQLiteEventStore, UserEvent
 from leanrec.models import get_model
 from leanrec.online import LivePipeline, VersionTrial
 from leanrec.online.trials.guards import TrialGuards
 from leanrec.online.trials.live_trial import CANDIDATE, CONTROL, LiveTrial
+from leanrec.online.trials.trial_record import TrialRecord
 from leanrec.pipeline import Pipeline, Recommendations
 from leanrec.pipeline.snapshot import SavedPipeline
 from leanrec.run import Run
@@ -139,6 +140,19 @@ class TestArms:
     def test_requests_without_a_user_take_no_part(self, live: LivePipeline) -> None:
         made = live.recommend(None, history=[100])
         assert (made.arm, made.model) == (None, "popularity")
+
+    def test_lists_without_part_are_counted(self, log: SQLiteEventStore) -> None:
+        live = LivePipeline(_fit("popularity"), log)
+        live.start_trial(_fit("item_knn"), _make_trial(0.05))
+        arms = [live.recommend(user).arm for user in USERS]
+        for user in USERS[:5]:
+            assert live.find_cached(user) is not None
+        for _ in range(3):
+            live.recommend(None, history=[100])
+        described = _get_trial(live).describe()
+        others = arms.count(None) + arms[:5].count(None)
+        assert (described["other_lists"], described["lists_without_user"]) == (others, 3)
+        assert sum(arm["lists"] for arm in described["arms"].values()) == len(USERS) + 5 - others
 
     def test_users_who_take_no_part_get_the_current_version(self, log: SQLiteEventStore) -> None:
         live = LivePipeline(_fit("popularity"), log)
@@ -328,6 +342,101 @@ class TestGuards:
             live.record(appended.new, appended.last_seq)
         verdict = _get_trial(live).verdict
         assert verdict is None or verdict.guard == "latency"  # this machine may stop between two lists
+
+
+class TestRestarts:
+    """What was counted before a restart counts after it."""
+
+    def test_guards_go_on_after_each_restart(self, log: SQLiteEventStore, tmp_path: Path) -> None:
+        live, record = LivePipeline(_fit("popularity"), log), TrialRecord(tmp_path / "trials" / "r.db")
+        live.start_trial(_fit("item_knn"), _make_trial())
+        whole = _break(live)
+        users: list[str] = []
+        while whole.verdict is None:
+            users.append(USERS[len(users)])
+            live.recommend(users[-1])
+        for user in users:  # a restart after each list
+            live.start_trial(_fit("item_knn"), _make_trial())
+            trial = _break(live)
+            trial.restore(record)
+            assert trial.verdict is None
+            live.recommend(user)
+            trial.save(record)
+        assert trial.verdict == whole.verdict
+        live.start_trial(_fit("item_knn"), _make_trial())
+        trial = _get_trial(live)
+        trial.restore(record)
+        assert trial.verdict == whole.verdict  # where the process ended before it could tell
+
+    @settings(deadline=None, max_examples=15)
+    @given(
+        st.lists(
+            st.tuples(st.integers(0, 40), st.sampled_from(["list", "click", "fail", "restart", "save"])), max_size=80
+        )
+    )
+    def test_counts_with_and_without_restarts_are_equal(self, steps: list[tuple[int, str]]) -> None:
+        def make_trial() -> LiveTrial:
+            return LiveTrial(None, 0, _make_trial(), TrialGuards(max_failures=0.5))  # type: ignore[arg-type]
+
+        with tempfile.TemporaryDirectory() as folder:
+            record = TrialRecord(Path(folder) / "trials" / "r.db")
+            whole, trial = make_trial(), make_trial()
+            for number, step in steps:
+                user = f"user-{number}"
+                if step in {"list", "fail"}:
+                    arm = whole.find_arm(user)
+                    for each in (whole, trial):
+                        has_failed = step == "fail" and arm == CANDIDATE
+                        each._count_list(user, arm, 0.0 if has_failed else 0.001, has_failed=has_failed)
+                elif step == "click":
+                    for each in (whole, trial):
+                        each.count_events([_click(1, user)])
+                if step in {"save", "restart"}:
+                    trial.restore(record)
+                    trial.save(record)
+                if step == "restart":
+                    trial = make_trial()
+                    trial.restore(record)
+            trial.restore(record)
+            assert trial._seen == whole._seen
+            assert trial._lists == whole._lists
+            comparison, expected = trial._comparison, whole._comparison
+            assert comparison.ratio.counts == expected.ratio.counts
+            assert comparison.ratio.p_value == pytest.approx(expected.ratio.p_value)
+            assert comparison.rewards.means == pytest.approx(expected.rewards.means)
+            assert comparison.failures.get_totals() == pytest.approx(expected.failures.get_totals())
+
+    def test_processes_add_to_one_record_and_tell_only_their_own(self, tmp_path: Path) -> None:
+        record = TrialRecord(tmp_path / "trials" / "r.db")
+        trials = [LiveTrial(None, 0, _make_trial(), TrialGuards()) for _ in range(2)]  # type: ignore[arg-type]
+        for trial in trials:
+            trial.restore(record)
+        for position, user in enumerate(USERS):
+            trial = trials[position % 2]
+            trial._count_list(user, trial.find_arm(user), 0.001)
+            trial.save(record)
+        arms = [trials[0].find_arm(user) for user in USERS]
+        last = LiveTrial(None, 0, _make_trial(), TrialGuards())  # type: ignore[arg-type]
+        last.restore(record)
+        assert last._comparison.ratio.counts == [arms.count(CONTROL), arms.count(CANDIDATE)]
+        assert record.count_lists()["lists candidate"] == arms.count(CANDIDATE)
+        assert last.count_own()["lists candidate"] == last.count_own()["users candidate"] == 0
+        own = [trial.count_own() for trial in trials]
+        assert sum(each["lists candidate"] for each in own) == arms.count(CANDIDATE)
+        assert sum(each["users control"] for each in own) == arms.count(CONTROL)
+
+    def test_what_could_not_be_saved_is_saved_later(self, tmp_path: Path) -> None:
+        record = TrialRecord(tmp_path / "trials" / "r.db")
+        trial = LiveTrial(None, 0, _make_trial(), TrialGuards())  # type: ignore[arg-type]
+        trial.restore(record)
+        trial._count_list("ada", CANDIDATE, 0.001)
+        record.path.parent.write_text("in its way")
+        with pytest.raises(ArtifactError):
+            trial.save(record)
+        record.path.parent.unlink()
+        trial.save(record)
+        trial.save(record)
+        assert record.count_lists() == {"lists candidate": 1, "users control": 0, "users candidate": 1}
 
 
 def test_a_shadow_changes_no_list(log: SQLiteEventStore) -> None:

@@ -1,5 +1,7 @@
 """Trial follower: what the store says is done in the process, and what the guards say is in the store."""
 
+import socket
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -146,3 +148,56 @@ def test_a_share_that_changes_while_the_version_loads_is_the_one_of_the_trial(
     assert live.trial.trial == store.trial()
     assert told == [f"Version {version} is on trial for users, with a share of 0.4."]
     live.stop_trial()
+
+
+def test_a_restart_takes_no_count_from_the_guards(live: LivePipeline, store: VersionStore) -> None:
+    told: list[str] = []
+    trial = store.start_trial(_find(store, "item_knn"), 0.5)
+    for number in range(2):
+        with TrialFollower(live, store, told.append, interval=0.01):
+            _wait(lambda: live.trial is not None and live.trial.is_restored)
+            assert live.trial is not None
+            assert sum(arm["users"] for arm in live.trial.describe()["arms"].values()) == 30 * number
+            for user in USERS[:30]:
+                live.recommend(user)
+    counted = store.get_record(trial).count_lists()
+    assert counted["lists control"] + counted["lists candidate"] == 60
+    assert counted["users control"] + counted["users candidate"] == 30
+
+
+def test_a_version_that_ends_its_process_again_and_again_is_aborted(live: LivePipeline, store: VersionStore) -> None:
+    trial, told = store.start_trial(_find(store, "item_knn"), 0.5), []
+    with TrialFollower(live, store, told.append, interval=0.01):
+        _wait(lambda: live.trial)
+    start_stored_trial(live, store, told.append)  # both end as they should
+    assert store.trial() is not None
+    live.stop_trial()
+    record = store.get_record(trial)
+    for start in range(3):
+        with sqlite3.connect(record.path) as database:  # 2²² + 1 is the number of no process
+            database.execute(
+                "INSERT INTO starts (host, process, time) VALUES (?, ?, ?)",
+                (socket.gethostname(), 2**22 + 1, start * 9),
+            )
+        database.close()
+    start_stored_trial(live, store, told.append)
+    assert live.trial is None
+    ended = store.trials()[-1]
+    assert (ended.outcome, ended.reason) == (
+        "aborted",
+        "the server ended 3 times within 60 s of a start with the version on trial",
+    )
+    assert "is on trial no more" in told[-1]
+
+
+def test_a_damaged_record_is_told_once_and_the_trial_goes_on(live: LivePipeline, store: VersionStore) -> None:
+    trial, told = store.start_trial(_find(store, "item_knn"), 0.5), []
+    record = store.get_record(trial)
+    record.path.parent.mkdir()
+    record.path.write_bytes(b"damaged" * 200)
+    with TrialFollower(live, store, told.append, interval=0.01) as follower:
+        _wait(lambda: live.trial)
+        for _ in range(3):
+            follower._next_save = 0.0
+            _wait(lambda: follower._next_save)
+    assert sum("begin anew after a restart" in each for each in told) == 1

@@ -25,10 +25,12 @@ def test_both_sides_of_a_trial_are_counted(tmp_path: Path) -> None:
         names = [family.name for family in registry.collect()]
         assert "leanrec_trial_lists_total{" not in generate_latest(registry).decode()
         live.start_trial(pipelines[1], _make_trial(0.5))
+        live.recommend(history=[100])
         made = [live.recommend(f"user-{number}").arm for number in range(60)]
         text = generate_latest(registry).decode()
         for arm in ("control", "candidate"):
             assert f'leanrec_trial_lists_total{{arm="{arm}"}} {made.count(arm)}.0' in text
+        assert 'leanrec_trial_lists_total{arm="without user"} 1.0' in text
         assert "leanrec_trial_failures_total 0.0" in text
         live.start_trial(pipelines[1], _make_trial(0.0, is_shadow=True))
         assert 'leanrec_shadow_lists_total{outcome="compared"} 0.0' in generate_latest(registry).decode()

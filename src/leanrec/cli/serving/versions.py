@@ -1,5 +1,6 @@
 """``leanrec versions``: the versions of a served model, which of them is served, and which one is on trial."""
 
+import collections
 import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +11,7 @@ from leanrec.cli import output
 from leanrec.cli.options import Json
 
 if TYPE_CHECKING:
-    from leanrec.online import Version, VersionTrial
+    from leanrec.online import Version, VersionStore, VersionTrial
 
 __all__ = ["versions"]
 
@@ -39,6 +40,7 @@ def list_versions(store: Store, as_json: Json = False) -> None:
                 "versions": [{**vars(each), "path": str(each.path)} for each in found],
                 "promotions": [vars(each) for each in promotions],
                 "trials": [vars(each) for each in trials],
+                "trial_counts": opened.get_record(trials[-1]).count_lists() if trials else None,
                 "fence": opened.fence,
             }
         )
@@ -64,6 +66,7 @@ def list_versions(store: Store, as_json: Json = False) -> None:
         output.print_note(f"Last promotion: number {last.fence}, {last.version} ({last.reason}) at {last.time}.")
     if trials:
         output.print_note(_describe_trial(trials[-1]))
+        _print_counts(opened, trials[-1])
     if trials and opened.fence != last.fence:
         output.print_note(f"Last change: number {opened.fence}.")
 
@@ -89,6 +92,17 @@ def _describe_trial(trial: "VersionTrial") -> str:
     why = f": {trial.reason}" if trial.reason else ""
     who = f" by {trial.ended_by}" if trial.ended_by else ""
     return f"Last trial: {trial.version} ({what}), {trial.outcome}{who} at {trial.ended}{why}."
+
+
+def _print_counts(store: "VersionStore", trial: "VersionTrial") -> None:
+    """How many lists and users took part in a canary so far."""
+    counts = collections.Counter(store.get_record(trial).count_lists())
+    if counts:
+        output.print_note(
+            f"Lists so far: {counts['lists candidate']:,} of the version on trial for {counts['users candidate']:,} users, "
+            f"{counts['lists control']:,} of the current one for {counts['users control']:,} users beside them. No part have "
+            f"{counts['lists others']:,} lists of other users and {counts['lists without user']:,} of requests without a user."
+        )
 
 
 @versions.command("add")
@@ -147,11 +161,13 @@ def try_version(
     """
     from leanrec.online import VersionStore
 
-    trial = VersionStore(store).start_trial(version, share, is_shadow=shadow, fence=fence)
+    opened = VersionStore(store)
+    trial = opened.start_trial(version, share, is_shadow=shadow, fence=fence)
     if as_json:
         output.print_json(vars(trial))
         return
     output.print_line(f"{_describe_trial(trial)} Changes so far: {trial.fence}.")
+    _print_counts(opened, trial)
     output.print_note(f"End it: {output.format_command('versions', 'stop', store)}")
 
 

@@ -58,11 +58,18 @@ class Experiment:
 
     def assign(self, user: Id) -> str | None:
         """The arm of a user, or None for a user who takes no part. 12 and "12" are one user."""
-        digest = hashlib.blake2b(str(user).encode(), digest_size=16, key=self._key).digest()
+        digest = self._hash(user)
         if int.from_bytes(digest[:8]) >= self.share * _HASH_RANGE:
             return None
         position = int.from_bytes(digest[8:])
         return next(arm for arm, end in self._ends if position < end)
+
+    def find_key(self, user: Id) -> int:
+        """A number of 64 bits with a sign that stands for a user in this experiment, the same in every process."""
+        return int.from_bytes(self._hash(user)[8:], signed=True)
+
+    def _hash(self, user: Id) -> bytes:
+        return hashlib.blake2b(str(user).encode(), digest_size=16, key=self._key).digest()
 
     @functools.cached_property
     def _key(self) -> bytes:

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import math
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from leanrec.online.experiments import RewardDifference, SampleRatioMonitor
@@ -74,6 +75,21 @@ class RateTest:
         self.n_happened += happened
         for at, bet in enumerate(_BETS):
             self._gains[at] += math.log1p(bet / allowed * (1 - allowed)) if happened else math.log1p(-bet)
+        self._judge()
+
+    def get_totals(self) -> dict[str, float]:
+        """What the test has seen, as numbers. Those of tests of other observations are added to them."""
+        gains = {f"gain {bet:g}": gain for bet, gain in zip(_BETS, self._gains, strict=True)}
+        return {"n": self.n, "n_happened": self.n_happened, **gains}
+
+    def add_totals(self, totals: Mapping[str, float]) -> None:
+        """Add what other tests have seen; a missing number is 0."""
+        self.n += int(totals.get("n", 0))
+        self.n_happened += int(totals.get("n_happened", 0))
+        self._gains = [gain + totals.get(f"gain {bet:g}", 0.0) for bet, gain in zip(_BETS, self._gains, strict=True)]
+        self._judge()
+
+    def _judge(self) -> None:
         top = max(self._gains)
         total = top + math.log(sum(math.exp(gain - top) for gain in self._gains) / len(_BETS))
         self.is_exceeded |= total > -math.log(self.alpha)
@@ -88,38 +104,40 @@ class SlowdownTest:
     users are divided without regard to both.
 
     Attributes:
+        typical: test of a list and the one before it.
+        slowest: test of the slowest list of each 200.
         seconds: the last seconds of the current version and of the one on trial.
     """
 
     def __init__(self, max_slowdown: float, alpha: float) -> None:
         self._max_slowdown = max_slowdown
-        self._typical, self._slowest = RateTest(alpha), RateTest(alpha)
+        self.typical, self.slowest = RateTest(alpha), RateTest(alpha)
         self.seconds = (collections.deque[float](maxlen=_BLOCK), collections.deque[float](maxlen=_BLOCK))
         self._block: list[tuple[float, bool]] = []
 
     def add(self, is_candidate: bool, seconds: float) -> None:
         """Add the seconds of a list. O(1) on average."""
         if is_candidate and self.seconds[0]:
-            self._typical.add(seconds > self._max_slowdown * self.seconds[0][-1], 0.5)
+            self.typical.add(seconds > self._max_slowdown * self.seconds[0][-1], 0.5)
         self.seconds[is_candidate].append(seconds)
         self._block.append((seconds / self._max_slowdown if is_candidate else seconds, not is_candidate))
         if len(self._block) == _BLOCK:
             share = sum(not is_control for _, is_control in self._block) / _BLOCK
             if 0 < share < 1:
                 _, is_control = max(self._block)  # of two equal ones that of the current version
-                self._slowest.add(not is_control, share)
+                self.slowest.add(not is_control, share)
             self._block.clear()
 
     def explain(self) -> str | None:
         """What is slower, or None."""
-        if self._typical.is_exceeded:
-            test = self._typical
+        if self.typical.is_exceeded:
+            test = self.typical
             return (
                 f"{test.n_happened} of {test.n} lists took more than {self._max_slowdown:g} times as long as the last one of the "
                 "current version, where at most half would"
             )
-        if self._slowest.is_exceeded:
-            test = self._slowest
+        if self.slowest.is_exceeded:
+            test = self.slowest
             return (
                 f"the slowest of {_BLOCK} lists was one of the version on trial {test.n_happened} times of {test.n}, which is "
                 "more than its share"
@@ -158,6 +176,9 @@ class GuardedComparison:
         """Add a user who is about to get the first list."""
         self.rewards.add_user(key, is_candidate)
         self.ratio.add(int(is_candidate))
+        self._judge_ratio()
+
+    def _judge_ratio(self) -> None:
         if self.ratio.is_mismatch:
             control, candidate = self.ratio.counts
             self._end(
@@ -170,16 +191,39 @@ class GuardedComparison:
         """Add a list that was made; ``has_failed``: by the current version, because the one on trial could not."""
         if is_candidate:
             self.failures.add(has_failed, self._max_failures)
-            if self.failures.is_exceeded:
-                self._end("failures", f"{self.failures.n_happened} of {self.failures.n} lists could not be made")
         if not has_failed:
             self.slowdown.add(is_candidate, seconds)
-            if is_candidate and (why := self.slowdown.explain()) is not None:
-                self._end("latency", why)
+        if is_candidate:
+            self._judge_lists()
 
-    def add_reward(self, key: int) -> None:
-        """Add a positive event of a user who was added."""
-        self.rewards.add_reward(key, 1.0)
+    def _judge_lists(self) -> None:
+        if self.failures.is_exceeded:
+            self._end("failures", f"{self.failures.n_happened} of {self.failures.n} lists could not be made")
+        if (why := self.slowdown.explain()) is not None:
+            self._end("latency", why)
+
+    def add_reward(self, key: int, n: int = 1) -> None:
+        """Add positive events of a user who was added."""
+        self.rewards.add_reward(key, float(n))
+        self._judge_rewards()
+
+    def get_totals(self) -> dict[str, float]:
+        """What the tests of the lists have seen, as numbers that are added over processes."""
+        return {f"{name} {each}": value for name, test in self._tests() for each, value in test.get_totals().items()}
+
+    def add_totals(self, totals: Mapping[str, float]) -> None:
+        """Add what the tests of the lists have seen in other processes, or before a restart."""
+        for name, test in self._tests():
+            start = f"{name} "
+            test.add_totals({key.removeprefix(start): each for key, each in totals.items() if key.startswith(start)})
+        self._judge_lists()
+
+    def _tests(self) -> Iterator[tuple[str, RateTest]]:
+        yield "failures", self.failures
+        yield "typical", self.slowdown.typical
+        yield "slowest", self.slowdown.slowest
+
+    def _judge_rewards(self) -> None:
         found = self.rewards.find_interval()
         if found.high < 0 and not self.ratio.is_mismatch:
             control, candidate = self.rewards.means

@@ -19,7 +19,9 @@ class TrialCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """The families, always the same ones."""
-        lists = CounterMetricFamily("leanrec_trial_lists", "Lists by side of the trial.", labels=["arm"])
+        lists = CounterMetricFamily(
+            "leanrec_trial_lists", "Lists by side of the trial, or of those who take no part.", labels=["arm"]
+        )
         users = CounterMetricFamily("leanrec_trial_users", "Users by side of the trial.", labels=["arm"])
         failures = CounterMetricFamily(
             "leanrec_trial_failures", "Lists of the current version for want of one on trial."
@@ -34,8 +36,10 @@ class TrialCollector(Collector):
                     shadows.add_metric([outcome], shadow[outcome])
                 overlap.add_metric([], shadow["compared"] * (shadow["overlap"] or 0.0))
             else:
+                counted = trial.count_own()  # other processes tell theirs
+                for arm in (CONTROL, CANDIDATE, "others", "without user"):
+                    lists.add_metric([arm], counted[f"lists {arm}"])
                 for arm in (CONTROL, CANDIDATE):
-                    lists.add_metric([arm], described["arms"][arm]["lists"])
-                    users.add_metric([arm], described["arms"][arm]["users"])
-                failures.add_metric([], described["arms"][CANDIDATE]["failures"])
+                    users.add_metric([arm], counted[f"users {arm}"])
+                failures.add_metric([], counted["failures n_happened"])
         return lists, users, failures, shadows, overlap
