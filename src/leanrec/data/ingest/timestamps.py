@@ -203,7 +203,7 @@ def may_be_time(engine: SqlEngine, part: SourcePart, name: str, is_order: bool) 
     sample = f"SELECT x, n_time FROM ({column.values}) WHERE trim(x) <> '' LIMIT {_SAMPLE}"
     tests = ["n_time IS NOT NULL"]
     if not is_order:
-        # The expression of all notations takes long to plan, which counts in a folder of many files.
+        # The expression of all notations takes longer to plan, which counts in a folder of many files.
         times = (TimeFormat(iso_only=True), TimeFormat(dates))
         tests += [f"{each.to_seconds('x', 'VARCHAR', is_order=False)} IS NOT NULL" for each in times]
     for test in tests:
