@@ -2,8 +2,16 @@
 
 import ast
 import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.io
 
 from contracts.log_forms import WrittenLog
 from leanrec.data.ingest.ingest import IngestResult, ingest
@@ -15,6 +23,8 @@ _ARGUMENT = re.compile(
     re.VERBOSE,
 )
 _TRIES = 5
+_COMMAND = re.compile(r": (?P<command>(?:awk|sed|grep|jq|python -c) .*?)(?=, and pass|$)")
+_CALL = re.compile(r": (?P<call>(?:from [\w.]+ import \w+(?: as \w+)?; |\w+ = [^;]*; )*ingest\(.*\))(?=, where|\.|$)")
 
 
 def list_advice(message: str) -> Iterator[tuple[str, Any]]:
@@ -53,3 +63,37 @@ def read_log(written: WrittenLog) -> tuple[IngestResult, list[str]]:
             if followed == options or len(refusals) > _TRIES:
                 raise
             options = followed
+
+
+def run_command(message: str, folder: Path) -> Path:
+    """Run the command that a message advises, as a user does in that folder, and return the file that it writes."""
+    match = _COMMAND.search(message)
+    assert match is not None, message
+    before = set(folder.iterdir())
+    command = match["command"].replace("python -c", f"{shlex.quote(sys.executable)} -c", 1)
+    subprocess.run(["/bin/bash", "-c", command], cwd=folder, check=True)
+    (written,) = set(folder.iterdir()) - before
+    return written
+
+
+def run_call(message: str, **answers: str) -> IngestResult:
+    """Run the call of ``ingest`` in Python that a message advises; ``answers`` are what a user fills in for NAME, in their order."""
+    match = _CALL.search(message)
+    assert match is not None, message
+    *statements, call = match["call"].split("; ")
+    for name in answers.values():
+        call = call.replace("NAME", name, 1)
+    scope = {"ingest": ingest, "numpy": np, "pandas": pd, "scipy": scipy}
+    for statement in statements:
+        exec(statement, scope)
+    result = eval(call.replace(", …", ""), scope)
+    assert isinstance(result, IngestResult)
+    return result
+
+
+def list_pairs(result: IngestResult) -> list[tuple[str, str, float | None]]:
+    """Return user, item and rating of each event, ids as text."""
+    data, events = result.data, result.data.events
+    ratings = [None] * len(events) if events.rating is None else events.rating.tolist()
+    users, items = data.users.ids[events.user].tolist(), data.items.ids[events.item].tolist()
+    return [(str(user), str(item), rating) for user, item, rating in zip(users, items, ratings, strict=True)]

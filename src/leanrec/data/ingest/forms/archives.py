@@ -19,6 +19,7 @@ from leanrec.data.ingest.forms.containers.members import Member, choose_members,
 from leanrec.data.ingest.forms.containers.sql_dumps import is_dump, write_tables
 from leanrec.data.ingest.forms.folders import natural_key
 from leanrec.data.ingest.forms.formats import read_head
+from leanrec.data.ingest.forms.refusals.arrays import advise_archive
 from leanrec.data.ingest.forms.tables import write_workbook
 from leanrec.errors import SourceError
 from leanrec.units import format_bytes
@@ -158,18 +159,7 @@ def _unpack_zip(engine: SqlEngine, path: Path, wanted: _Wanted) -> list[Unpacked
                 f"ingest(pandas.read_excel({str(path)!r}, engine='odf'))."
             )
         if names and all(name.endswith(".npy") for name in names):
-            arrays = [name.removesuffix(".npy") for name in names]
-            if {"format", "shape", "data"} <= set(arrays):
-                way_out = (
-                    f"matrix = scipy.sparse.load_npz({str(path)!r}).tocoo(); ingest(pandas.DataFrame({{'user': matrix.row, "
-                    "'item': matrix.col, 'weight': matrix.data}))"
-                )
-            else:
-                way_out = (
-                    f"arrays = numpy.load({str(path)!r}); ingest(pandas.DataFrame({{'user': arrays['NAME'], 'item': arrays['NAME']}})), "
-                    f"where NAME is one of {', '.join(arrays[:12])}"
-                )
-            raise SourceError(f"{path} has NumPy arrays, not a log. Pass them in Python: {way_out}.")
+            raise SourceError(f"{path} has NumPy arrays, not a log. {advise_archive(archive, names, str(path))}")
         if any(member.flag_bits & 1 for member in members):
             raise SourceError(f"{path} is protected by a password. Unpack it, and pass the files.")
 

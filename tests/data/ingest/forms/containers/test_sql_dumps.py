@@ -150,3 +150,17 @@ def test_rows_belong_to_the_statement_that_they_are_under(tmp_path: Path) -> Non
     path = tmp_path / "log.sql"
     path.write_text("INSERT INTO log (user, item) VALUES (1, 2);\nINSERT INTO other (a,\nb) VALUES\n(8, 9);\n")
     assert ingest(path).data.users.ids.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    "begin",
+    ["INSERT  IGNORE INTO `shop`.`r`", "REPLACE INTO `r`", "INSERT DELAYED INTO `r`", "INSERT OR REPLACE INTO `r`"],
+)
+def test_other_statements_that_insert(tmp_path: Path, begin: str) -> None:
+    path = tmp_path / "dump.sql"
+    path.write_text(
+        f"USE shop;\nCREATE TABLE `r` (\n  `user` int,\n  `item` int\n);\n{begin} VALUES (7,12),(7,13);\n{begin} VALUES (8,12);\n"
+    )
+    data = ingest(path).data
+    pairs = zip(data.users.ids[data.events.user].tolist(), data.items.ids[data.events.item].tolist(), strict=True)
+    assert list(pairs) == [(7, 12), (7, 13), (8, 12)]

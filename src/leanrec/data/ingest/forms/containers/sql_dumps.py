@@ -14,12 +14,19 @@ from leanrec.errors import SourceError
 
 __all__ = ["is_dump", "write_tables"]
 
-_STATEMENT = r"(?im)^(?:COPY .+ FROM stdin;|INSERT (?:IGNORE )?INTO .+)\s*$"
-_BEGIN = re.compile(r"\s*(?:--|/\*|#|SET |BEGIN|PRAGMA|DROP |CREATE |COPY .+ FROM stdin|INSERT )", re.IGNORECASE)
+# mysqldump writes two blanks before IGNORE, and REPLACE with --replace.
+_INTO = (
+    r"(?:INSERT +(?:(?:OR +)?(?:IGNORE|REPLACE|DELAYED|LOW_PRIORITY|HIGH_PRIORITY) +)*INTO|REPLACE +(?:DELAYED +)?INTO)"
+)
+_STATEMENT = rf"(?im)^(?:COPY .+ FROM stdin;|{_INTO} .+)\s*$"
+_BEGIN = re.compile(
+    r"\s*(?:--|/\*|#|SET |USE |BEGIN|PRAGMA|DROP |CREATE |COPY .+ FROM stdin|INSERT |REPLACE )", re.IGNORECASE
+)
 _COPY = r"^COPY .+ FROM stdin;"
-_INSERT = r"(?i)^INSERT (?:IGNORE )?INTO [^']*?VALUES"
+_INSERT = rf"(?i)^{_INTO} [^']*?VALUES"
+_BARE = rf"(?i)^{_INTO} "
 _HEADER = re.compile(
-    r"(?:COPY|INSERT (?:IGNORE )?INTO|CREATE TABLE(?: IF NOT EXISTS)?)\s+(?P<name>[^\s(]+)\s*(?:\((?P<columns>.*?)\))?",
+    rf"(?:COPY|{_INTO}|CREATE TABLE(?: IF NOT EXISTS)?)\s+(?P<name>[^\s(]+)\s*(?:\((?P<columns>.*?)\))?",
     re.IGNORECASE | re.DOTALL,
 )
 _NO_COLUMN = re.compile(
@@ -103,7 +110,7 @@ def _list_tables(engine: SqlEngine, path: Path, label: str) -> tuple[str, dict[s
     mark = (
         f"CASE WHEN regexp_matches(line, {quote_literal(_COPY)}) THEN line WHEN line = '\\.' THEN '' "
         f"WHEN regexp_matches(line, {quote_literal(_INSERT)}) THEN regexp_extract(line, {quote_literal(_INSERT)}) "
-        "WHEN line ILIKE 'CREATE TABLE %' THEN line WHEN line ILIKE 'INSERT %' THEN '' END"
+        f"WHEN line ILIKE 'CREATE TABLE %' THEN line WHEN regexp_matches(line, {quote_literal(_BARE)}) THEN '' END"
     )
     marked = f"(SELECT line, row_number() OVER () AS n, last_value({mark} IGNORE NULLS) OVER (ROWS UNBOUNDED PRECEDING) AS mark FROM {lines})"
     counted = f"SELECT mark, count(*) FROM {marked} WHERE mark <> '' AND mark NOT ILIKE 'CREATE TABLE %' GROUP BY mark ORDER BY mark"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
-from leanrec.data.ingest.meaning.column_names import guess_role
+from leanrec.data.ingest.meaning.column_names import list_roles
 from leanrec.data.ingest.text_files import line_scan
 
 __all__ = ["convert_blocks", "find_keys"]
@@ -30,15 +30,15 @@ def find_keys(lines: Sequence[str]) -> list[str]:
         return []
     begins = [i for i, key in enumerate(keys) if key == keys[0]]
     records = [keys[begin:end] for begin, end in itertools.pairwise([*begins, len(keys)])]
-    roles = {guess_role(key) for key in counts} - {None}
     is_regular = len(records) >= _MIN_RECORDS and all(len(set(record)) == len(record) for record in records)
     # Lists of users, ann: i1, have keys that mean nothing.
-    return list(counts) if is_regular and len(roles) > 1 else []
+    return list(counts) if is_regular and len(list_roles(counts)) > 1 else []
 
 
 def convert_blocks(engine: SqlEngine, path: Path, head: bytes, label: str) -> tuple[Path, str] | None:
     """Return a copy with one row for each block, and a sentence about it; None for other text. Cost: O(bytes) time and disk."""
-    keys = find_keys(head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").splitlines()[:-1][:2000])
+    text = head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
+    keys = find_keys(text.splitlines()[: None if text.endswith("\n") else -1][:2000])
     if not keys:
         return None
     pattern = quote_literal(f"^({'|'.join(map(re.escape, keys))}):(.*)$")
