@@ -249,7 +249,7 @@ def _find_form(path: str | os.PathLike[str], names: Any) -> str | None:
     """Return "" for a file that has one of the names or patterns, the ending of another form of it, None for another file."""
     name = Path(path).name
     plain = {name, _strip_packing(name)}
-    patterns = [Path(pattern).name for pattern in _list_names(names)]
+    patterns = [pattern.rpartition("/")[2] for pattern in _list_names(names)]
     if any(fnmatch.fnmatchcase(each, pattern) for each in plain for pattern in patterns):
         is_declared = any(pattern.lower().endswith(".parquet") for pattern in patterns)
         return ".parquet" if name.lower().endswith(".parquet") and not is_declared else ""
@@ -257,10 +257,16 @@ def _find_form(path: str | os.PathLike[str], names: Any) -> str | None:
         plain |= {f"{_strip_packing(name)}{Path(pattern).suffix}" for pattern in patterns}
         return "" if any(fnmatch.fnmatchcase(each, pattern) for each in plain for pattern in patterns) else None
     for pattern in patterns:
-        for form in _list_forms(pattern):
-            if any(fnmatch.fnmatchcase(each, Path(pattern).stem + form) for each in plain):
+        for form, other in _list_other_names(pattern):
+            if any(fnmatch.fnmatchcase(each, other) for each in plain):
                 return form
     return None
+
+
+@functools.cache
+def _list_other_names(name: str) -> tuple[tuple[str, str], ...]:
+    """Return (ending, name) of the other forms of a file. Kept, because every file is compared with all that are known."""
+    return tuple((form, Path(name).stem + form) for form in _list_forms(name))
 
 
 def _list_forms(name: str) -> list[str]:
