@@ -30,6 +30,7 @@ from leanrec.data.ingest.forms.json_text import (
 )
 from leanrec.data.ingest.forms.lines import open_lines
 from leanrec.data.ingest.forms.nested import is_nested
+from leanrec.data.ingest.forms.programs.prefixed_json import convert_prefixed
 from leanrec.data.ingest.forms.programs.record_blocks import convert_blocks
 from leanrec.data.ingest.forms.tables import open_arrow, write_avro_lines
 from leanrec.data.ingest.forms.typed_header import drop_below_names, strip_types
@@ -300,6 +301,9 @@ class _FileReader:
         if engine.encoding is None and (encoding := find_encoding(head.data)):
             head = read_head(engine, convert_to_utf8(engine, head.path, encoding))
             notes = (f"{label} was read as {encoding.upper()} text.",)
+        prefixed = self.names is None and self.layout is None and engine.delimiter is None
+        if prefixed and (objects := convert_prefixed(engine, head.path, head.data, label)) is not None:
+            head, notes = read_head(engine, objects[0]), (*notes, objects[1])
         form, size = detect_format(head, label), unpacked.path.stat().st_size
         if form == "parquet":
             part = self._open_parquet(head.path, label)

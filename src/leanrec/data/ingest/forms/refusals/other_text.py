@@ -67,7 +67,7 @@ def refuse_text(data: bytes, text: str, label: str) -> None:
 
 def _list_lines(text: str) -> list[str]:
     """Return the first complete lines with text."""
-    lines = [line for line in text.splitlines()[:_MAX_LINES] if line.strip()]
+    lines = [line.rstrip("\r") for line in text.split("\n", _MAX_LINES)[:_MAX_LINES] if line.strip()]
     return lines[:-1] if len(lines) > 1 and not text.endswith("\n") else lines
 
 
