@@ -21,8 +21,8 @@ _SERVE = """
 import sys
 from leanrec.serving.server import serve
 from leanrec.serving.serving_settings import ServingSettings
-settings = ServingSettings(tls_cert=sys.argv[2], tls_key=sys.argv[3]) if len(sys.argv) > 2 else ServingSettings()
-serve(sys.argv[1], port=0, workers=2, settings=settings)
+settings = ServingSettings(tls_cert=sys.argv[3], tls_key=sys.argv[4]) if len(sys.argv) > 3 else ServingSettings()
+serve(sys.argv[1], port=int(sys.argv[2]), workers=2, settings=settings)
 """
 _NO_KEEPALIVE = httpx.Limits(max_keepalive_connections=0)
 
@@ -91,9 +91,9 @@ def wait_for(condition: Callable[[], Any], seconds: float = 30) -> Any:
 
 
 @contextlib.contextmanager
-def start_workers(model: Path, tls: tuple[Path, Path] | None = None) -> Iterator[WorkerServer]:
+def start_workers(model: Path, tls: tuple[Path, Path] | None = None, port: int = 0) -> Iterator[WorkerServer]:
     """Serve a model, or the versions of a store, with two workers, by HTTPS if there is a certificate and its key."""
-    command = [sys.executable, "-c", _SERVE, str(model), *map(str, tls or ())]
+    command = [sys.executable, "-c", _SERVE, str(model), str(port), *map(str, tls or ())]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stderr is not None

@@ -69,7 +69,7 @@ def started(tls: tuple[Path, Path] | None = None) -> Iterator[Running]:
 
 @pytest.fixture
 def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
-    monkeypatch.setattr(graceful_server, "_LATE_SECONDS", 0.8)
+    monkeypatch.setattr(GracefulServer, "late_seconds", 0.8)
     with started() as running:
         yield running
 
@@ -123,7 +123,7 @@ def test_idle_connections_end_at_once_and_silent_ones_later(running: Running) ->
 def test_idle_clients_that_do_not_answer_the_end_of_tls_hold_up_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graceful_server, "_LATE_SECONDS", 0.1)
+    monkeypatch.setattr(GracefulServer, "late_seconds", 0.1)
     monkeypatch.setattr(connections, "_FAREWELL_SECONDS", 0.1)
     certificate, key = make_certificate(tmp_path)
     context = ssl.create_default_context(cafile=str(certificate))

@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ from leanrec.models.linear.ease import EASE
 from leanrec.models.neighbors.item_knn import ItemKNN
 from leanrec.online import VersionStore
 from leanrec.pipeline.pipeline import Pipeline
+from leanrec.serving import server as server_module
 from leanrec.serving.server import serve
 
 pytestmark = pytest.mark.system
@@ -145,6 +147,20 @@ def test_wrong_arguments_raise_before_anything_is_served(model: Path, tmp_path: 
     (tmp_path / "log").write_text("text, and enough of it to be no database at all " * 50)
     with pytest.raises(SourceError, match="cannot be used"):
         serve(model, port=0, log_path=tmp_path / "log")
+
+
+def test_an_address_is_waited_for_but_not_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    holder = socket.create_server(("127.0.0.1", 0))
+    port = holder.getsockname()[1]
+    threading.Timer(0.2, holder.close).start()
+    with server_module._open_socket("127.0.0.1", port, is_open=False) as listener:  # of a server that is about to end
+        assert listener.getsockname() == ("127.0.0.1", port)
+    monkeypatch.setattr(server_module, "_ADDRESS_SECONDS", 0.1)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as holder,
+        pytest.raises(SettingError, match=r"in use\. Choose another address, or port 0"),
+    ):
+        server_module._open_socket("127.0.0.1", holder.getsockname()[1], is_open=False)
 
 
 def test_several_processes_need_a_log_in_a_file(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ import uvicorn
 __all__ = ["GracefulServer", "has_terminal", "survive_hangup"]
 
 _CLOSE_HEADER = (b"connection", b"close")
-_LATE_SECONDS = 2.0  # for the first request of a connection that was accepted
 
 
 class GracefulServer(uvicorn.Server):
@@ -26,9 +25,11 @@ class GracefulServer(uvicorn.Server):
 
     Attributes:
         is_replaced: whether other processes answer at the same address from now on.
+        late_seconds: how long a connection without a request may take to send one.
     """
 
     is_replaced = False
+    late_seconds = 2.0
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer what has been sent, then end. Takes at most the time-out of the configuration."""
@@ -37,7 +38,7 @@ class GracefulServer(uvicorn.Server):
         # In place, because a request in progress has this list.
         self.server_state.default_headers.append(_CLOSE_HEADER)
         for connection in self.server_state.connections:
-            connection.prepare_end(_LATE_SECONDS, may_stay=self.is_replaced)  # type: ignore[union-attr]
+            connection.prepare_end(self.late_seconds, may_stay=self.is_replaced)  # type: ignore[union-attr]
         await super().shutdown(sockets)
 
 

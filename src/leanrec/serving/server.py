@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 import dataclasses
+import errno
 import functools
 import ipaddress
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -41,6 +44,9 @@ from leanrec.serving.workers.supervisor import Supervisor, check_workers
 from leanrec.settings import check_between
 
 __all__ = ["build_worker_config", "serve"]
+
+_ADDRESS_SECONDS = 3.0  # workers end within two seconds after their supervisor was killed
+_LOOK_SECONDS = 0.05
 
 
 def serve(
@@ -209,6 +215,19 @@ def _describe_address(listener: socket.socket, *, is_tls: bool) -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
+def _bind(listener: socket.socket, address: Any) -> None:
+    """Bind a socket, after the processes of a server that was killed have left the address."""
+    end = time.monotonic() + _ADDRESS_SECONDS
+    while time.monotonic() < end:
+        try:
+            return listener.bind(address)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+        time.sleep(_LOOK_SECONDS)
+    return listener.bind(address)
+
+
 def _open_socket(host: str, port: int, *, is_open: bool) -> socket.socket:
     """A socket that is bound to an address: of this machine only, or any if the server ``is_open`` to others."""
     check_between("port", port, 0, 65_535)  # the operating system would take a larger one modulo 65,536
@@ -224,7 +243,7 @@ def _open_socket(host: str, port: int, *, is_open: bool) -> socket.socket:
         # asyncio turns off Nagle's algorithm (40 ms a response) only if the protocol is given.
         listener = socket.socket(family, socket_type, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        _bind(listener, address)
     except (OSError, UnicodeError) as error:
         if listener is not None:
             listener.close()

@@ -2,10 +2,13 @@
 
 import os
 import re
+import shutil
 import signal
+import socket
 import threading
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -181,3 +184,21 @@ def test_the_number_of_workers_is_checked(monkeypatch: pytest.MonkeyPatch) -> No
     check_workers(1)
     with pytest.raises(SettingError, match="cannot be forked"):
         check_workers(2)
+
+
+@pytest.mark.system
+def test_a_server_starts_at_once_at_the_address_of_one_that_was_killed(server: WorkerServer, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(server.log.with_name("model"), model)
+    with start_workers(model) as killed:
+        port = int(killed.url.rpartition(":")[2])
+        event = killed.click("user-3", 103)
+        children = psutil.Process(killed.process.pid).children(recursive=True)
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"GET /health HT")  # a request that does not end
+            killed.process.kill()
+            killed.process.wait()
+            with start_workers(model, port=port) as again:
+                assert again.url == killed.url
+                assert again.click("user-3", 103)["as_of"] > event["as_of"]
+        wait_for(lambda: not any(each.is_running() for each in children))

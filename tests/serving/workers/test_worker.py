@@ -9,6 +9,7 @@ import pytest
 import uvicorn
 
 from conftest import make_dataset
+from contracts.worker_server import wait_for
 from leanrec.models import get_model
 from leanrec.pipeline import Pipeline
 from leanrec.pipeline.replay import ReplayResult
@@ -38,21 +39,37 @@ def test_a_worker_stops_at_the_signal_of_its_supervisor_only(tmp_path: Path) -> 
     assert not worker.force_exit
 
 
-def test_the_end_of_the_supervisor_is_noticed() -> None:
+@pytest.mark.parametrize("is_told", [True, False])
+def test_the_end_of_the_supervisor_is_noticed(is_told: bool) -> None:
     reading, writing = os.pipe()
 
-    async def go() -> int:
-        stopped = asyncio.Event()
-        watch_lifeline(reading, stopped.set)
-        os.write(writing, b".")
+    async def go() -> list[bool]:
+        stopped = [asyncio.get_running_loop().create_future() for _ in range(2)]
+        for each in stopped:  # two processes that have the pipe
+            watch_lifeline(os.dup(reading), each.set_result)
         await asyncio.sleep(0.01)
-        was_stopped = stopped.is_set()
+        assert not any(each.done() for each in stopped)
+        if is_told:
+            os.write(writing, b"..")
         os.close(writing)
-        await asyncio.wait_for(stopped.wait(), 30)
-        return was_stopped
+        return list(await asyncio.wait_for(asyncio.gather(*stopped), 30))
 
-    assert not asyncio.run(go())
+    assert asyncio.run(go()) == [is_told] * 2
     os.close(reading)
+
+
+def test_a_worker_whose_supervisor_was_killed_does_not_wait_for_late_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr("leanrec.serving.workers.worker._ORPHAN_SECONDS", 0.01)
+    monkeypatch.setattr("leanrec.serving.workers.worker.os._exit", ended.append)
+    worker = Worker(build_parts(tmp_path), 0, 0, lambda: None)
+    worker._stop(is_told=True)
+    assert (worker.should_exit, worker.is_orphan, worker.late_seconds) == (True, False, 2.0)
+    worker._stop(is_told=False)
+    assert (worker.is_orphan, worker.late_seconds) == (True, 0.0)
+    wait_for(lambda: ended == [1])  # whatever it is busy with
 
 
 @pytest.mark.parametrize(("waits_for_log", "seconds"), [(True, None), (False, 10.0)])

@@ -39,6 +39,7 @@ __all__ = ["Generation", "GenerationPipes", "WorkerPlan", "run_from_file"]
 
 _START_SECONDS = 60.0  # for the workers, after the version is loaded
 _STOP_SECONDS = 15.0
+_ORPHAN_SECONDS = 1.5  # for the workers, after the supervisor was killed
 _LOOK_SECONDS = 0.1  # between two looks whether the server stops, while a version is loaded
 _LOADING_NICENESS = 5  # so that the loading of a version takes little from the workers that answer meanwhile
 
@@ -82,7 +83,7 @@ class GenerationPipes:
         listener: the listening socket.
         reports: what it tells the supervisor, one line of JSON each. At its end all its processes have ended.
         serving: ends when another generation answers instead.
-        lifeline: ends when the server stops, or with the supervisor.
+        lifeline: ends when the server stops, after a byte for each process that reads it; or with the supervisor, without one.
     """
 
     listener: int
@@ -195,10 +196,13 @@ class Generation:
         )
         n_ready, end = 0, time.monotonic() + _START_SECONDS
         ends = (self._pipes.serving, self._pipes.lifeline)
+        stop_seconds = _STOP_SECONDS
         try:
             while True:
                 workers.start()
                 readable = signals.wait([ready, *ends], min(workers.next_start, 1.0))
+                if self._pipes.lifeline in readable and not os.read(self._pipes.lifeline, 1):
+                    stop_seconds = _ORPHAN_SECONDS
                 if set(readable) & set(ends):
                     return
                 if ready in readable:
@@ -212,7 +216,7 @@ class Generation:
                         "others wrote to standard error says why."
                     )
         finally:
-            workers.stop(_STOP_SECONDS)
+            workers.stop(stop_seconds)
 
     def _run_worker(
         self,

@@ -21,6 +21,7 @@ from leanrec.serving.workers.generation import Generation, GenerationPipes, Work
 
 __all__ = ["LaunchedGeneration"]
 
+_MAX_READERS = 1024  # processes that look at a lifeline
 _COMMAND = "import sys; from leanrec.serving.workers.generation import run_from_file; run_from_file(*sys.argv[1:])"
 
 
@@ -125,6 +126,8 @@ class LaunchedGeneration:
     def stop(self, seconds: float) -> None:
         """Tell the workers to end after their requests; they are killed after so many seconds."""
         self.retire(seconds)
+        with contextlib.suppress(OSError):  # a second call, or nothing runs any more
+            os.write(self._lifeline, bytes(_MAX_READERS))
         self._lifeline = _close(self._lifeline)
 
     def kill(self) -> None:

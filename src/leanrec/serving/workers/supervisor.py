@@ -153,7 +153,7 @@ class Supervisor:
         async def own(log: SQLiteEventStore) -> None:
             stopping = asyncio.Event()
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
-            watch_lifeline(self._lifeline, stopping.set)
+            watch_lifeline(self._lifeline, lambda _: stopping.set())
             os.write(self._reporting, b".")
             await StoreOwner(log).run(self._owner_listener, stopping)
 

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import signal
 import socket
+import threading
 import types
 from collections.abc import Callable, Sequence
 
@@ -23,6 +24,7 @@ from leanrec.serving.workers.stream_target import StreamedPipeline, StreamRecord
 __all__ = ["Worker", "WorkerParts", "watch_lifeline"]
 
 _WAIT_SECONDS = 10.0
+_ORPHAN_SECONDS = 1.0  # for requests in progress, after the supervisor was killed
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,7 +62,15 @@ class WorkerParts:
 
 
 class Worker(GracefulServer):
-    """Serves from the moment in which it has all events of the log, until others answer instead or the server stops."""
+    """Serves from the moment in which it has all events of the log, until others answer instead or the server stops.
+
+    If its supervisor was killed, it ends within a second, so that a server that is started again finds its address free.
+
+    Attributes:
+        is_orphan: whether the supervisor was killed.
+    """
+
+    is_orphan = False
 
     def __init__(
         self,
@@ -100,12 +110,12 @@ class Worker(GracefulServer):
         with contextlib.suppress(KeyboardInterrupt), learner:
             self.run(sockets=[listener])
         if writer is not None:
-            writer.close(writes=not self.is_replaced)
+            writer.close(writes=not self.is_replaced and not self.is_orphan)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Catch up with the log, then listen."""
         watch_lifeline(self._lifeline, self._stop)
-        watch_lifeline(self._serving, self._retire)
+        watch_lifeline(self._serving, lambda _: self._retire())
         quiet_accept_errors(asyncio.get_running_loop(), self._parts.metrics)
         wait = None if self._waits_for_log else _WAIT_SECONDS
         await self._parts.log.start(self._parts.recorder, self._parts.metrics.list_samples, wait)
@@ -122,21 +132,31 @@ class Worker(GracefulServer):
         if sig != signal.SIGINT:
             super().handle_exit(sig, frame)
 
-    def _stop(self) -> None:
-        self.should_exit, self.is_replaced = True, False
+    def _stop(self, is_told: bool) -> None:
+        self.should_exit, self.is_replaced, self.is_orphan = True, False, not is_told
+        if self.is_orphan:
+            self.late_seconds = 0.0
+            timer = threading.Timer(_ORPHAN_SECONDS, os._exit, (1,))
+            timer.daemon = True
+            timer.start()
 
     def _retire(self) -> None:
         self.is_replaced = not self.should_exit
         self.should_exit = True
 
 
-def watch_lifeline(lifeline: int, stop: Callable[[], object]) -> None:
-    """Call ``stop`` in the running loop when a pipe ends: its holder has closed it, or has ended, however it did."""
+def watch_lifeline(lifeline: int, stop: Callable[[bool], object]) -> None:
+    """Call ``stop`` in the running loop when a pipe ends, or its holder tells that it will.
+
+    Args:
+        lifeline: the pipe. Its holder writes one byte for each process that reads it, and closes it; if the holder was killed,
+            the pipe ends without a byte.
+        stop: called with whether it was told.
+    """
     loop = asyncio.get_running_loop()
 
     def read() -> None:
-        if not os.read(lifeline, 1):
-            loop.remove_reader(lifeline)
-            stop()
+        loop.remove_reader(lifeline)
+        stop(bool(os.read(lifeline, 1)))
 
     loop.add_reader(lifeline, read)
