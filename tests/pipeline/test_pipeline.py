@@ -312,6 +312,37 @@ class TestRecord:
         ]
         assert pipeline.record_events(mixed.take(slice(0, 0))) == RecordResult(0)
 
+    @pytest.mark.parametrize("seed", range(3))
+    def test_events_one_by_one_are_recorded_as_columns_are(self, dataset: Dataset, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        numbers = dataclasses.replace(dataset, users=Vocabulary(id_array(range(60)), "user"))
+        by_columns, by_event = (Pipeline.fit(EASE(l2=20.0), numbers) for _ in range(2))
+        for batch in range(30):
+            wrong = batch % 3 == 0  # some batches have events that are rejected
+            user_events = [
+                UserEvent(
+                    id=f"{batch}-{at}",
+                    user=[3, "3", "guest", 61, 4][rng.integers(5)],
+                    item=[100, "101", 102, 7 if wrong else 103][rng.integers(4)],
+                    event_type=["rating", "click", "buy"][rng.integers(3)],
+                    time=[int(dataset.events.time[rng.integers(720)]), NOW + 0.9996, NOW + batch][rng.integers(3)],
+                    weight=[1.0, 0.0, 2.5, 1e39 if wrong else 1e31, -1.0 if wrong else 0.5][rng.integers(5)],
+                    rating=[None, 4.5, np.nan, 9.0 if wrong else 0.5][rng.integers(4)],
+                )
+                for at in range(rng.integers(4))
+            ]
+            with np.errstate(over="ignore"):
+                expected = by_columns.record_events(to_events(user_events))
+                assert by_event.record_user_events(user_events) == expected
+        assert by_event.event_types == by_columns.event_types
+        for user in (3, 4, "guest", 61):
+            assert by_event.history(user) == by_columns.history(user)
+
+    def test_ids_of_an_impossible_type_are_refused(self, pipeline: Pipeline) -> None:
+        for user in (1.5, 2**63):
+            with pytest.raises(DataError, match="hole"):
+                pipeline.record_user_events([UserEvent("a", user, 100, "click", NOW, 1.0)])  # type: ignore[arg-type]
+
     def test_too_many_event_types_are_rejected(self, pipeline: Pipeline) -> None:
         for number in range(119):
             assert pipeline.record_events(events(("user-3", 100), event_type=f"type-{number}")).applied == 1

@@ -172,7 +172,7 @@ class LivePipeline:
         if self._forgotten:
             kept = [at for at in kept if first + at > self._forgotten.get(str(user_events[at].user), 0)]
         new = user_events if len(kept) == len(user_events) else [user_events[at] for at in kept]
-        recorded = version.pipeline.record_events(to_events(new)) if new else RecordResult(0)
+        recorded = version.pipeline.record_user_events(new) if new else RecordResult(0)
         if len(new) == len(user_events):
             return recorded, new
         rejected = tuple(dataclasses.replace(each, position=kept[each.position]) for each in recorded.rejected)

@@ -19,7 +19,7 @@ from leanrec.errors import ArtifactError, SettingError
 from leanrec.events.event_reader import EventReader
 from leanrec.events.records import DataOrigin
 from leanrec.events.seals import find_forgotten
-from leanrec.events.user_events import EvidenceWeights, UserEvent, to_events
+from leanrec.events.user_events import EvidenceWeights, UserEvent, to_events, to_milliseconds
 from leanrec.pipeline.catalog import Catalog, ItemRules, Where
 from leanrec.pipeline.contributions import explain_by_single_items, explain_without_hidden, has_other_evidence
 from leanrec.pipeline.current_snapshot import CurrentSnapshot, find_known
@@ -57,6 +57,7 @@ _RUN = Run()
 _NO_REASON = "no item of the history contributes to its score"
 _MAX_CACHED_LISTS = 10_000  # 15 to 40 MB of lists of ten
 _MAX_CONTRIBUTIONS = 10
+_MAX_USUAL_ID, _MAX_USUAL_WEIGHT = 2**62, 1e30  # below the largest int64 and float32
 
 
 class Pipeline:
@@ -516,6 +517,26 @@ class Pipeline:
             else:
                 applied += self._histories.add(user, past, replayed=replayed)
         return RecordResult(applied, tuple(RejectedEvent(at, reason) for at, reason in sorted(rejected.items())))
+
+    def record_user_events(self, user_events: Sequence[UserEvent]) -> RecordResult:
+        """Record events as a server receives them: the result is that of ``record_events`` for the same events as columns.
+
+        Columns pay off for many events. Most requests have one, which takes a fifth of the time here.
+        """
+        items, by_user = self._snapshot.catalog.items, dict[Id, list[tuple[int, int, int, float, float]]]()
+        low, high = self.rating_range or (-np.inf, np.inf)
+        for each in user_events:
+            row, code = items.find_row(each.item), self._histories.encode_event_type(each.event_type)
+            is_usual = type(each.user) is str or (type(each.user) is int and abs(each.user) <= _MAX_USUAL_ID)
+            is_usual &= (each.rating is None or low <= each.rating <= high) and 0 <= each.weight <= _MAX_USUAL_WEIGHT
+            if row is None or code is None or not is_usual:
+                return self.record_events(to_events(user_events))  # which says what is wrong
+            rating, time_ = np.nan if each.rating is None else each.rating, to_milliseconds(each.time) // 1000
+            by_user.setdefault(each.user, []).append((row, code, time_, each.weight, rating))
+        applied = 0
+        for user, own in by_user.items():
+            applied += self._histories.add(user, UserHistory.from_rows(own))
+        return RecordResult(applied)
 
     def encode_events(self, events: Events) -> tuple[UserHistory, dict[int, str]]:
         """The columns of events in item rows and event type codes; and why some cannot be used, by position."""

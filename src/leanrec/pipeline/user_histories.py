@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numba
@@ -41,6 +42,18 @@ class UserHistory:
 
     def __len__(self) -> int:
         return len(self.item)
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[tuple[int, int, int, float, float]]) -> "UserHistory":
+        """The events with these values, in the order of the columns. At least one."""
+        item, event_type, time_, weight, rating = zip(*rows, strict=True)
+        return cls(
+            np.array(item, np.int32),
+            np.array(event_type, np.int8),
+            np.array(time_, np.int64),
+            np.array(weight, np.float32),
+            np.array(rating, np.float32),
+        )
 
     def columns(self) -> dict[str, np.ndarray]:
         """The columns by name."""
@@ -314,6 +327,9 @@ class UserHistories:
 
     def encode_event_type(self, name: str) -> int | None:
         """Code of an event type, added if it is new; None if there are no codes left."""
+        known = self.event_types  # replaced, never changed
+        if name in known:
+            return known.index(name)
         with self._lock:
             if name not in self.event_types:
                 if len(self.event_types) >= MAX_EVENT_TYPES:
@@ -360,6 +376,8 @@ class UserHistories:
 
     def _leave_out_known(self, row: int, events: UserHistory, *, replayed: bool) -> UserHistory:
         """The events that the history does not have yet. O(E log L), or O(L log L) for users with events of the same second."""
+        if not replayed and self._is_after_start(row, events):
+            return events
         stored = self.get_stored(row)
         at = np.searchsorted(stored.time, events.time)
         is_same_second = len(stored) > 0 and (stored.time[np.minimum(at, len(stored) - 1)] == events.time).any()
@@ -377,6 +395,11 @@ class UserHistories:
                 self._known[row] = known.merge(common)
             return left.find_missing(events)
         return events
+
+    def _is_after_start(self, row: int, events: UserHistory) -> bool:
+        """Whether the events are later than all that the user row had at the start. O(E)."""
+        first, end = self._data.indptr[row : row + 2].tolist() if row < len(self._data.users) else (0, 0)
+        return first == end or not len(events) or bool(events.time.min() > self._data.events.time[end - 1])
 
     def _find_known(self, row: int) -> UserHistory:
         """The events of the fit that came again."""
