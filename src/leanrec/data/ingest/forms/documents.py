@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal, quote_path
+from leanrec.data.ingest.forms.containers.json_trees import find_table, read_tree
 from leanrec.data.ingest.meaning.column_names import guess_role
 
 __all__ = ["convert_document"]
 
-_BEGIN = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:\[\s*\[|\{\s*"(?:[^"\\]|\\.)*"\s*:\s*(?:\{|\[\s*(?!\{)))')
+_KEY = rb'"(?:[^"\\]|\\.)*"\s*:\s*'
+_BEGIN = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:\[\s*\[|\{\s*" + _KEY + rb"(?:\{|\[\s*(?!\{)))")
+# Plain fields before the first object, which JSON lines have too.
+_LATER = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{\s*(?:" + _KEY + rb'(?:"[^"\\]*"|[-+.\w]+)\s*,\s*)+' + _KEY + rb"\{")
 _MIN_SIZE = 16_000_000
 _MAX_SIZE = 1_000_000_000
 _PACKED = 20
@@ -52,10 +56,10 @@ def convert_document(engine: SqlEngine, path: Path, head: bytes, label: str) -> 
     """Return a copy as JSON lines of a document that is a table in another form, and a note; None for other files.
 
     The forms: a column of each name (``{"user": {"0": …}}``), a row of each number (``{"0": {"user": …}}``), names beside
-    arrays of values (``{"columns": […], "data": [[…]]}``), arrays alone, items of users (``{user: [item]}``), and ratings
-    (``{user: {item: rating}}``). Cost: O(bytes) time and disk, and the document in memory.
+    arrays of values (``{"columns": […], "data": [[…]]}``), arrays alone, items of users (``{user: [item]}``), and trees of
+    users and items (``{user: {item: rating}}``). Cost: O(bytes) time and disk, and the document in memory.
     """
-    if not _BEGIN.match(head):
+    if not _BEGIN.match(head) and (b"\n{" in head or not _LATER.match(head)):
         return None
     size = path.stat().st_size * (_PACKED if path.suffix.lower() in {".gz", ".zst"} else 1) + 1_000_000
     options = f"format = 'unstructured', maximum_object_size = {min(max(size, _MIN_SIZE), _MAX_SIZE)}"
@@ -122,9 +126,15 @@ def _read_object(engine: SqlEngine, scan: str, label: str, depth: int = 0) -> tu
         return (_select_cells(rows, columns), note) if len(set(map(str.lower, columns))) == len(columns) else None
     if found.size == found.objects == 1 and depth < _MAX_DEPTH:
         return _read_object(engine, f"(SELECT v AS json FROM ({entries}))", label, depth + 1)
-    if found.size and found.objects == found.size:
-        return _read_objects(found, scan, entries)
+    table = find_table(engine, entries, label) if found.objects and depth < _MAX_DEPTH else None
+    if table is not None:
+        inner = f"(SELECT v AS json FROM ({entries}) WHERE k = {quote_literal(table)})"
+        return _read_object(engine, inner, label, depth + 1)
     has_names = any(map(_has_role, found.names))
+    if found.size and found.objects == found.size:
+        read = _read_objects(found, scan, entries)
+        is_tree = not has_names and sum(map(_has_role, found.inner)) < 2
+        return read or (read_tree(engine, entries, label) if is_tree else None)
     if found.size > 1 and found.arrays == found.size and found.lists and not has_names:
         query = f'SELECT k AS "user", v AS "items" FROM ({entries})'
         return query, "each key was read as a user, and the elements of its list as the items of the user."
@@ -132,7 +142,7 @@ def _read_object(engine: SqlEngine, scan: str, label: str, depth: int = 0) -> tu
 
 
 def _read_objects(found: _Entries, scan: str, entries: str) -> tuple[str, str] | None:
-    """Return the query of an object of objects: columns, rows, or ratings of users."""
+    """Return the query of an object of objects that are columns or rows."""
     names, inner = found.names, found.inner
     is_counted = list(inner) == [str(i) for i in range(len(inner))] or all(each.isdigit() for each in inner)
     has_names = any(map(_has_role, names))
@@ -146,10 +156,7 @@ def _read_objects(found: _Entries, scan: str, entries: str) -> tuple[str, str] |
         )
         return f"SELECT {', '.join(fields)} FROM {scan}", "each key was read as a column, as pandas writes them."
     rows_named = sum(map(_has_role, inner)) > 1
-    is_numbered = found.digits == found.size and found.forms == 1 and not found.numbers
+    is_numbered = found.digits == found.size and found.forms == 1 and not found.numbers and found.lists
     if is_numbered or (rows_named and (found.digits == found.size or found.size >= _MIN_ROWS)):
         return f"SELECT v FROM ({entries})", "each object under a key was read as one row."
-    if found.size > 1 and found.numbers and not has_names and not rows_named:
-        query = f'SELECT k AS "user", unnest(json_keys(v)) AS "item", unnest(json_extract(v, \'$.*\')) AS "rating" FROM ({entries})'
-        return query, "each key was read as a user, and the entries of its object as items with their ratings."
     return None
