@@ -15,7 +15,7 @@ from leanrec.run import Run
 def encode(engine: SqlEngine, frame: pd.DataFrame, block_rows: int) -> EncodedLog:
     schema = read_schema(engine, frame, {})
     staged = stage_log(engine, schema.parts, schema.columns, raw=False, key_types=(None, None))
-    find_ids(engine, staged)
+    find_ids(engine, staged, {})
     profile = validate_rows(engine, staged, CleaningRules())
     for name in ("users", "items"):
         make_dictionary(engine, name, untyped=False)

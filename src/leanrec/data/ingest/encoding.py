@@ -115,16 +115,16 @@ class EncodedLog:
             start, first = end, stop
 
 
-def find_ids(engine: SqlEngine, staged: StagedLog) -> IdForms:
+def find_ids(engine: SqlEngine, staged: StagedLog, tables: Mapping[str, str]) -> IdForms:
     """Make ``users_found`` and ``items_found``, the distinct ids of the log; return how ids differ from their text.
 
     In delimited text blanks around ids are removed. Words for nothing are missing ids, and 13085.0 is 13085 where all ids
-    are whole numbers. Only the distinct ids are checked, unless one has such a form. Raises DataError where half of them are
-    rounded.
+    are whole numbers. Only the distinct ids are checked, unless one has such a form. ``tables`` maps users and items to the SQL of the ids
+    of their table, where there is one. Raises DataError where half of the ids are rounded.
     """
     columns = (("users", "usr"), ("items", "itm"))
     has_blanks = [_find_distinct_ids(engine, staged, *each) for each in columns]
-    users, items = (find_id_form(engine, f"{name}_found") for name, _ in columns)
+    users, items = (find_id_form(engine, f"{name}_found", others=tables.get(name, "")) for name, _ in columns)
     for role, form in (("User", users), ("Item", items)):
         if form.damaged and not engine.allow_rejects:
             raise DataError(f"{describe_rounded(role, form)} To go on with these ids, pass allow_rejects=True.")

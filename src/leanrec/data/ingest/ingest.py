@@ -502,7 +502,7 @@ def _run_ingest(task: _IngestTask, folder: Path | None) -> IngestResult:
             time_format=task.time_format,
             settled_times=TimeFormat(settled.time_formats, settled.only_time_formats) if settled.time_formats else None,
         )
-        forms = find_ids(engine, staged)
+        forms = find_ids(engine, staged, tables.select_ids())
         if task.like is None and not task.columns.get("item"):
             _check_items(engine, schema, staged)
         profile = validate_rows(

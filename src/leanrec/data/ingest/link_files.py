@@ -17,7 +17,7 @@ from leanrec.data.engine import SqlEngine, quote_identifier, to_table_column
 from leanrec.data.event_types import normalize_name
 from leanrec.data.ingest.csv_repair import check_readable, copy_parts, count_rejected
 from leanrec.data.ingest.forms.unfold import unfold_events
-from leanrec.data.ingest.meaning.id_forms import find_id_form
+from leanrec.data.ingest.meaning.id_forms import describe_thousands, find_id_form
 from leanrec.data.ingest.sources import Source, SourcePart, open_parts
 from leanrec.data.ingest.staging import id_expression
 from leanrec.data.links import ItemLinks, UserLinks
@@ -192,14 +192,16 @@ def _load_rows(engine: SqlEngine, table: str, source: Source, given: Mapping[str
         return [int(counts.get(number, 0)) for number in range(len(read))]
 
     read, counts = copy_parts(engine, parts, copy_rows)
+    told = []
     for i, role in enumerate(roles):
         if role != "weight" and (form := find_id_form(engine, f"{table}_rows", f"c{i}")):
+            told += [describe_thousands(f"{_TITLES[table].capitalize()}: {role}", form)] if form.thousands else []
             engine.execute(f"UPDATE {table}_rows SET c{i} = {form.apply(f'c{i}')}")
     for part in entities:
         _replace_entities(engine, part)
     for part, n_rows in zip(read, counts, strict=True):
         check_readable(engine, part, n_rows, _TITLES[table])
-    notes = tuple(note for part in read for note in part.notes)
+    notes = (*(note for part in read for note in part.notes), *told)
     return _LoadedLinks(parts[0].label, columns[0], sum(counts), count_rejected(engine, read), notes)
 
 

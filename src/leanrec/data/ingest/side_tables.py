@@ -8,7 +8,7 @@ from typing import Any
 from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal, to_table_column
 from leanrec.data.ingest.csv_repair import check_readable, copy_parts, count_rejected
 from leanrec.data.ingest.meaning.column_names import holds_codes
-from leanrec.data.ingest.meaning.id_forms import IdForms, find_id_form
+from leanrec.data.ingest.meaning.id_forms import IdForms, describe_thousands, find_id_form
 from leanrec.data.ingest.meaning.long_tables import find_long_table, widen_table
 from leanrec.data.ingest.meaning.matching import best_pair, describe_matches
 from leanrec.data.ingest.schema import ColumnRoles, LogSchema, find_key, is_id_name
@@ -113,10 +113,12 @@ def load_table(engine: SqlEngine, table: SideTable, *, integer: bool) -> LoadedT
 
     (part,), (rows,) = copy_parts(engine, [part], copy_table)
     check_readable(engine, part, rows, f"{role} table")
-    if form := find_id_form(engine, f"{role}_all"):
+    notes = part.notes
+    if form := find_id_form(engine, f"{role}_all", others=f"SELECT id FROM {role}s_found", settled=True):
+        notes += (describe_thousands(f"{role.capitalize()} table", form),) if form.thousands else ()
         engine.execute(f"UPDATE {role}_all SET id = {form.apply('id')}")
     missing, distinct = engine.fetch_rows(f"SELECT count(*) - count(id), count(DISTINCT id) FROM {role}_all")[0]
-    columns, notes = {name: f"c{i}" for i, name in enumerate(names)}, part.notes
+    columns = {name: f"c{i}" for i, name in enumerate(names)}
     long = find_long_table(part, table.key)
     if long is not None and rows - missing > distinct:
         columns, note = widen_table(engine, role, columns, long)
@@ -251,6 +253,16 @@ class SideTables:
         """DuckDB types of the id columns: user table, item table."""
         users, items = (None if side is None else side.key_type for side in (self.users, self.items))
         return users, items
+
+    def select_ids(self) -> dict[str, str]:
+        """SQL: users and items → the first ids of their table, as text."""
+        tables = {"users": self.users, "items": self.items}
+        return {
+            name: f"SELECT {id_expression(side.key, side.key_type, integer=False)} AS id "
+            f"FROM {side.part.scan if side.part.file is None else side.part.file.preview_scan()}"
+            for name, side in tables.items()
+            if side is not None
+        }
 
     def load(self, engine: SqlEngine, staged: StagedLog, forms: IdForms) -> None:
         """Read both; without an item table, collect content from the log, whose ids have these forms."""

@@ -30,6 +30,24 @@ from leanrec.run import Run
         ([f"7656119801234{n}000" for n in range(10, 13)], IdForm()),
         ([f"{n}000" for n in range(10, 30)], IdForm()),
         (["e+1", "C+12"], IdForm()),
+        (["998", "1,001", "12,345"], IdForm(thousands=",")),
+        (["1'001"], IdForm(thousands="'")),
+        (["1\u00a0001", "nan"], IdForm(missing=True, thousands="\u00a0")),
+        (["1 001", " 12 001"], IdForm(thousands=" ")),
+        (["1,001.0", "7.0"], IdForm(whole=True, thousands=",")),
+        (["732 829 320", "552 100 554"], IdForm()),
+        (["1 732 829", "999"], IdForm(thousands=" ")),
+        (["998", "1.001"], IdForm(thousands=".")),
+        (["1.001", "1.234.567"], IdForm(thousands=".")),
+        (["1.001", "1.200"], IdForm()),
+        (["192.168.100.101", "10.168.100.102"], IdForm()),
+        (["1,001", "1002"], IdForm()),
+        (["1,001", "b"], IdForm()),
+        (["1,001", "1.002"], IdForm()),
+        (["0,001", "1,001"], IdForm()),
+        (["1,00,001"], IdForm()),
+        (["12-345", "12-346"], IdForm()),
+        (["4 006381 333931", "4 006381 333932"], IdForm()),
         (["b'a1'", "b'a2'"], IdForm(printed=True)),
         (["b'a1'", 'b"it\'s"', "nan"], IdForm(missing=True, printed=True)),
         (["'a1'", "'a2'"], IdForm(printed=True)),
@@ -118,3 +136,76 @@ def test_printed_ids_meet_those_of_the_table(tmp_path: Path) -> None:
     assert data.users.ids.tolist() == ["u1", "u2"]
     assert data.items.ids.tolist() == ["5f1e", "5f20"]
     assert any("User ids are printed" in each for each in report.warnings)
+
+
+@pytest.mark.parametrize(
+    ("log", "table"),
+    [
+        (["1,001", "1,002", "7"], ["1001", "1002", "7"]),
+        (["1001", "1002", "7"], ["1,001", "1,002", "7"]),
+        (["1,001", "1,002", "7"], ["1,001", "1,002", "7"]),
+        (["1,001", "1002", "7"], ["1001", "1002", "7"]),
+        (["1.001", "1.002", "7"], ["1001", "1002", "7"]),
+        (["1001", "1002", "7"], ["1.001", "1.002", "7"]),
+        (["1,001.0", "1,002.0", "7.0"], ["1001", "1002", "7"]),
+    ],
+)
+def test_numbers_with_thousands_separators_meet_those_of_the_table(
+    tmp_path: Path, log: list[str], table: list[str]
+) -> None:
+    pd.DataFrame({"user": ["a", "a", "b"], "item": log}).to_csv(tmp_path / "log.csv", index=False)
+    pd.DataFrame({"item": table, "title": ["One", "Two", "Seven"]}).to_csv(tmp_path / "items.csv", index=False)
+    data, report = ingest(tmp_path / "log.csv", items=tmp_path / "items.csv")
+    assert data.items.ids.tolist() == [7, 1001, 1002]
+    assert data.item_table is not None
+    assert data.item_table.columns["title"].tolist() == ["Seven", "One", "Two"]
+    assert "The item table matches 3 of 3 items of the log." in report.warnings
+    assert any("whole numbers with thousands separators" in each for each in report.warnings)
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        ["1.001", "1.200", "2.017"],
+        ["12-345", "12-346", "99-001"],
+        ["4 006381 333931", "4 006381 333948", "5 901234 123457"],
+    ],
+)
+def test_codes_that_look_like_thousands_stay_text_and_nothing_is_told(tmp_path: Path, ids: list[str]) -> None:
+    pd.DataFrame({"user": ["a", "b", "b"], "item": ids}).to_csv(tmp_path / "log.csv", index=False)
+    pd.DataFrame({"item": ids, "title": ["One", "Two", "Three"]}).to_csv(tmp_path / "items.csv", index=False)
+    data, report = ingest(tmp_path / "log.csv", items=tmp_path / "items.csv")
+    assert data.items.ids.tolist() == sorted(ids)
+    assert not any("separators" in each for each in report.warnings)
+
+
+def test_decimal_says_what_a_point_in_ids_means(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("user,item\n1.001,998\n1.002,1.001\n")
+    assert ingest(path, decimal=",").data.users.ids.tolist() == [1001, 1002]
+    assert ingest(path, decimal=".").data.items.ids.tolist() == ["1.001", "998"]
+
+
+def test_typed_text_and_links_may_have_thousands_separators(tmp_path: Path) -> None:
+    log = pd.DataFrame({"user": ["a", "a", "b"], "item": ["1,001", "1,002", "7"]})
+    links = pd.DataFrame({"head": ["1,001", "7"], "relation": ["by", "by"], "tail": ["z", "z"]})
+    links.to_csv(tmp_path / "links.csv", index=False)
+    data, report = ingest(log, item_links=tmp_path / "links.csv")
+    assert data.items.ids.tolist() == ["1001", "1002", "7"]
+    assert data.item_links is not None
+    assert (
+        "Item links: head ids are whole numbers with thousands separators, such as 1,001. They are read without them: 1001."
+        in report.warnings
+    )
+
+
+@pytest.mark.parametrize("mark", [",", " "])
+def test_numbers_with_thousands_separators_are_no_lists(tmp_path: Path, mark: str) -> None:
+    numbers = [998, 1_001, 12_345, 1_234_567, 2_000_001]
+    path = tmp_path / "log.tsv"
+    path.write_text("user\titem\n" + "".join(f"a{n % 2}\t{n:,}\n".replace(",", mark) for n in numbers))
+    assert ingest(path).data.items.ids.tolist() == numbers
+    path.write_text("user\titem\n" + "".join(f"a{n}\t101{mark}20{n}{mark}30{n}\n" for n in range(5)))
+    data, report = ingest(path)
+    assert len(data.events) == 15
+    assert any("were read as lists" in each for each in report.warnings)

@@ -29,6 +29,7 @@ _DELIMITERS = (";", "|", ",", " ")
 # An id with a digit, such as 17, N17, tt0114709 or sku-19; words without digits may be a title.
 _ID = r"[A-Za-z_]{0,8}[-_:.]?[0-9][A-Za-z0-9_]*"
 _NEARLY_ALL = 0.98
+_MIN_CODES = 3
 _BRACKETS = "["
 # Lists of numbers, of texts in marks, or of several values. One word in brackets, such as [deleted], is an id.
 _BRACKETED = r"\[\s*(['\"0-9-].*|.*,.*)?\]"
@@ -64,6 +65,7 @@ class _Survey:
         several: delimiter → cells with more than one value.
         many: delimiter → cells with more than two values.
         ids: delimiter → cells in which every value looks like an id.
+        single: delimiter → whether all cells are one value: numbers with thousands separators (12,001 and 7), or codes of one form (4 006381 333931).
         brackets: cells that are lists in brackets.
         impressions: cells that are impressions.
     """
@@ -72,6 +74,7 @@ class _Survey:
     several: Mapping[str, int]
     many: Mapping[str, int]
     ids: Mapping[str, int]
+    single: Mapping[str, bool]
     brackets: int
     impressions: int
 
@@ -82,6 +85,8 @@ class _Survey:
         if self.brackets >= _NEARLY_ALL * self.cells:
             return _BRACKETS
         for mark in _DELIMITERS:
+            if self.single[mark] and not certain:
+                continue
             has_ids = self.ids[mark] >= _NEARLY_ALL * self.cells
             # A name such as items or friends says that cells are lists, although many have one value.
             share = 2 if not certain or (mark == " " and not has_ids) else 10
@@ -111,6 +116,13 @@ def _survey_columns(engine: SqlEngine, part: "SourcePart", columns: Sequence[str
         tests += [f"count_if({text} LIKE {quote_literal(each)})" for each in twice]
         patterns = [rf"{_ID}(\s*[{mark}]\s*{_ID})*[{mark}]?" for mark in _DELIMITERS]
         tests += [f"count_if(regexp_full_match({text}, {quote_literal(each)}))" for each in patterns]
+        numbers = [rf"[1-9][0-9]{{0,2}}([{mark}][0-9]{{3}})*" for mark in _DELIMITERS]
+        tests += [f"count_if(regexp_full_match({text}, {quote_literal(each)}))" for each in numbers]
+        # Lists of ids of three digits have no 001, and no number of two digits before one of three in all cells.
+        sure = [rf"^[0-9]{{1,2}}[{mark}]|[{mark}]0" for mark in _DELIMITERS]
+        tests += [f"count_if(regexp_matches({text}, {quote_literal(each)}))" for each in sure]
+        shape = f"regexp_replace({text}, '[0-9]', '9', 'g')"
+        tests += [f"CASE WHEN min({shape}) = max({shape}) THEN min({shape}) END"]
         bracketed = f"regexp_full_match({text}, {quote_literal(_BRACKETED)})"
         tests += [f"count_if({bracketed} AND try_cast({text} AS VARCHAR[]) IS NOT NULL)"]
         tests += [f"count_if(regexp_full_match({text}, {quote_literal(_IMPRESSIONS)}))"]
@@ -120,9 +132,21 @@ def _survey_columns(engine: SqlEngine, part: "SourcePart", columns: Sequence[str
     found = {}
     for i, column in enumerate(columns):
         cells, *counts = row[i * width : (i + 1) * width]
-        several, many, ids = (dict(zip(_DELIMITERS, counts[j : j + n], strict=True)) for j in (0, n, 2 * n))
-        found[column] = _Survey(cells, several, many, ids, counts[-2], counts[-1])
+        several, many, ids, whole, marked = (
+            dict(zip(_DELIMITERS, counts[j : j + n], strict=True)) for j in range(0, 5 * n, n)
+        )
+        groups = {mark: (counts[5 * n] or "").split(mark) for mark in _DELIMITERS}
+        single = {
+            mark: (whole[mark] == cells and marked[mark] > 0) or (cells >= _MIN_CODES and _is_code(groups[mark]))
+            for mark in _DELIMITERS
+        }
+        found[column] = _Survey(cells, several, many, ids, single, counts[-2], counts[-1])
     return found
+
+
+def _is_code(groups: Sequence[str]) -> bool:
+    """Whether groups of digits, the same in all cells, are those of a code: of several lengths, as the lists of a log would not keep them."""
+    return len({*groups}) > 1 and all(group and set(group) == {"9"} for group in groups)
 
 
 def find_cell_lists(

@@ -1,4 +1,4 @@
-"""Forms of ids other than their text: words for nothing, whole numbers as ``13085.0``, and ``b'13085'``."""
+"""Forms of ids other than their text: words for nothing, whole numbers as ``13085.0`` and ``13,085``, and ``b'13085'``."""
 
 import dataclasses
 
@@ -25,6 +25,7 @@ class IdForm:
     Attributes:
         missing: some are words for nothing.
         whole: all others are whole numbers, some with ``.0`` at the end.
+        thousands: all others are whole numbers, and this mark separates the thousands of those that have any; "" if there is none.
         printed: all others are values as a program prints them: b'13085', '13085', ObjectId(13085), ="13085" of spreadsheets.
         rounded: an id that was rounded, such as 7.65612E+16, or 76561198012345600 where all long ids end so; "" if there is none.
         damaged: at least half of the ids are rounded.
@@ -32,12 +33,13 @@ class IdForm:
 
     missing: bool = False
     whole: bool = False
+    thousands: str = ""
     printed: bool = False
     rounded: str = ""
     damaged: bool = False
 
     def __bool__(self) -> bool:
-        return self.missing or self.whole or self.printed or bool(self.rounded)
+        return self.missing or self.whole or bool(self.thousands) or self.printed or bool(self.rounded)
 
     def apply(self, value: str) -> str:
         """SQL: the id; NULL where it is missing."""
@@ -45,6 +47,8 @@ class IdForm:
             value = f"CASE WHEN {is_missing(value)} THEN NULL ELSE {value} END"
         if self.printed:
             value = f"regexp_replace({value}, {_PRINTED}, '\\1\\2\\3\\4')"
+        if self.thousands:
+            value = f"replace({value}, {quote_literal(self.thousands)}, '')"
         return f"regexp_replace({value}, '\\.0+$', '')" if self.whole else value
 
 
@@ -78,6 +82,8 @@ class IdForms:
                 )
             if form.rounded:
                 notes.append(describe_rounded(role, form))
+            if form.thousands:
+                notes.append(describe_thousands(role, form))
             if form.whole:
                 notes.append(f"{role} ids are whole numbers that end in .0. They are read without it: 7.0 is 7.")
         return notes
@@ -91,31 +97,84 @@ def describe_rounded(role: str, form: IdForm) -> str:
     )
 
 
-def find_id_form(engine: SqlEngine, table: str, column: str = "id") -> IdForm:
-    """Return the form of the ids in a table, which should have each id once. Of numbers only long ones have one."""
+def describe_thousands(role: str, form: IdForm) -> str:
+    """Return how ids with thousands separators are read, in a sentence. ``role`` is such as "User"."""
+    return f"{role} ids are whole numbers with thousands separators, such as 1{form.thousands}001. They are read without them: 1001."
+
+
+def find_id_form(
+    engine: SqlEngine, table: str, column: str = "id", others: str = "", *, settled: bool = False
+) -> IdForm:
+    """Return the form of the ids in a table, which should have each id once. Of numbers only long ones have one.
+
+    Args:
+        engine: the connection.
+        table: the table, or a query in parentheses.
+        column: its column.
+        others: SQL: a query for the same ids as another table has them, which decides where the ids alone do not; "" if there is none.
+        settled: the others have their final form, and decide in any case.
+    """
     kind = engine.fetch_rows(f"SELECT typeof({column}) FROM {table} WHERE {column} IS NOT NULL LIMIT 1")
     if not kind:
         return IdForm()
     if kind[0][0] != "VARCHAR":
         longest = engine.fetch_rows(f"SELECT max({column}) FROM {table}")[0][0] if "INT" in kind[0][0] else 0
         return _find_rounded(engine, table, column) if longest >= _LONG else IdForm()
-    named = f"SELECT {column} AS id, {is_missing(column)} AS missing FROM {table} WHERE {column} IS NOT NULL"
-    # The short test comes first: nearly all ids fail it.
-    whole = f"ends_with(trim(id, {_BLANKS}), '.0') OR ends_with(trim(id, {_BLANKS}), '.00')"
+    named = f"SELECT {column} AS id, {is_missing(column)} AS missing, trim({column}, {_BLANKS}) AS bare FROM {table} WHERE {column} IS NOT NULL"
+    # The short tests come first: nearly all ids fail them.
     begins = " OR ".join(
         f"starts_with(id, {quote_literal(each)})" for each in ("'", "b'", 'b"', "u'", "ObjectId(", '="')
     )
-    missing, pointed, printed = engine.fetch_rows(
-        f"SELECT bool_or(missing), bool_or({whole}), bool_and({begins} OR missing) FROM ({named})"
+    missing, pointed, printed, mark = engine.fetch_rows(
+        f"SELECT bool_or(missing), bool_or(ends_with(bare, '.0') OR ends_with(bare, '.00')), bool_and({begins} OR missing), {_MARK} FROM ({named})"
     )[0]
     if printed:
         test = f"SELECT bool_and(regexp_matches(id, {_PRINTED})) FROM ({named}) WHERE NOT missing"
         return IdForm(missing=bool(missing), printed=bool(engine.fetch_rows(test)[0][0]))
+    bare, whole = f"(SELECT bare FROM ({named}) WHERE NOT missing)", False
     if pointed:
-        pattern = quote_literal(r"^\s*-?(0|[1-9][0-9]*)(\.0+)?\s*$")
-        test = f"SELECT bool_and(regexp_matches(id, {pattern})) FROM ({named}) WHERE NOT missing"
-        pointed = engine.fetch_rows(test)[0][0]
-    return dataclasses.replace(_find_rounded(engine, table, column), missing=bool(missing), whole=bool(pointed))
+        # 1,001.0 has both marks.
+        bare = f"(SELECT regexp_replace(bare, '[.]0+$', '') AS bare FROM {bare})"
+        pattern = quote_literal(r"^-?(0|[1-9][0-9]*)$")
+        whole, mark = engine.fetch_rows(f"SELECT bool_and(regexp_matches(bare, {pattern})), {_MARK} FROM {bare}")[0]
+    has_mark = mark not in {None, engine.decimal, "." if pointed else None}
+    if not has_mark or not _separates_thousands(engine, bare, mark, others, settled=settled):
+        mark = ""
+    form = _find_rounded(engine, table, column)
+    return dataclasses.replace(
+        form, missing=bool(missing), whole=bool(whole or (pointed and mark)), thousands=str(mark)
+    )
+
+
+def _separates_thousands(engine: SqlEngine, ids: str, mark: str, others: str, *, settled: bool) -> bool:
+    """Whether ids are whole numbers with this mark between their thousands.
+
+    In doubt are numbers above a thousand without the mark, codes of nine digits or more and of one length with blanks between them
+    (732 829 320), and points: 1.200 may be a version, unless some ids have two points and others one, or three digits and none.
+    ``others`` decides then.
+    """
+    loose = quote_literal(f"[1-9][0-9]{{0,2}}([{mark}][0-9]{{3}})+|0|[1-9][0-9]*")
+    marked, plain = f"contains(bare, {quote_literal(mark)})", f"replace(bare, {quote_literal(mark)}, '')"
+    n, known, large, three, shortest, longest = engine.fetch_rows(
+        f"SELECT count(*), count_if(regexp_full_match(bare, {loose})), count_if(length(bare) > 3 AND NOT {marked}), "
+        f"count_if(length(bare) = 3), min(length({plain})), max(length({plain})) FROM {ids}"
+    )[0]
+    if known < n:
+        return False
+    is_sure = not large
+    if mark in _BLANK_MARKS:
+        is_sure &= longest < _CODE_DIGITS or shortest < longest
+    elif mark == ".":
+        is_sure &= engine.decimal == "," or three > 0 or (shortest < 7 <= longest <= _CODE_DIGITS)
+    if not others or (is_sure and not settled):
+        return is_sure
+    with_mark, without = (
+        engine.fetch_rows(
+            f"SELECT count(*) FROM (SELECT {each} AS id FROM {ids} WHERE {marked}) SEMI JOIN ({others}) AS o USING (id)"
+        )[0][0]
+        for each in ("bare", plain)
+    )
+    return bool(without >= with_mark if is_sure else without > 2 * with_mark)
 
 
 def _find_rounded(engine: SqlEngine, table: str, column: str) -> IdForm:
@@ -133,6 +192,11 @@ def _find_rounded(engine: SqlEngine, table: str, column: str) -> IdForm:
     return IdForm(rounded=long_example, damaged=2 * longs >= n) if longs >= _MIN_LONG and zeros == longs else IdForm()
 
 
+_BLANK_MARKS = (" ", "\u00a0", "\u202f", "\u2009")
+_SEPARATORS = (",", ".", "'", "’", *_BLANK_MARKS)
+# What stands before the last three letters of ids, where it may separate thousands; NULL where no id has such a mark.
+_MARK = f"max(substr(bare, -4, 1)) FILTER (substr(bare, -4, 1) IN ({', '.join(map(quote_literal, _SEPARATORS))}))"
+_CODE_DIGITS = 9
 _PRINTED = quote_literal(r"""^(?:[bu]?'([^'\\]*)'|b"([^"\\]*)"|ObjectId\(["']?([^"')]*)["']?\)|="([^"]*)")\s*$""")
 _LONG = 10**15
 _MIN_LONG = 8  # of them all would end in 0 by chance once in a hundred million logs
