@@ -1,0 +1,151 @@
+"""The cost of a request that a frontier prints beside what a server needs for the same list, for every model.
+
+    LEANREC_DATA=… python benchmarks/served_cost.py [--clock cpu] [--model NAME] [--requests 1000] [--deep]
+
+Each model of `leanrec frontier` is fitted on MovieLens-1M; its requests are measured by the code of the frontier, and the
+pipeline that a server uses makes lists for the same users, with the stages that it traces. Compared is the time in which the
+model ranks all items ("retrieve"); the whole list, with its history, rules, ties and answer, is shown beside it. The goal is
+that the stage takes at most 1.5 times as long as the frontier says, at the median and the 99th percentile, and that no request builds
+an index. By default the clock is the processor time of the thread, since that depends less on what else the machine does. The exit
+code is 1 if a goal is missed.
+"""
+
+import argparse
+import dataclasses
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
+from unittest import mock
+
+import numpy as np
+from experiments import Results
+
+from leanrec import ingest
+from leanrec.data import Dataset, find_data, load_sample
+from leanrec.evaluation.frontier import cost
+from leanrec.evaluation.frontier.candidates import ModelCandidate, list_candidates, parse_candidates
+from leanrec.evaluation.frontier.cost import LatencyProtocol, measure_latency
+from leanrec.kernels.threads import single_threaded_blas
+from leanrec.kernels.topk.inner_product import ItemIndex
+from leanrec.pipeline import Pipeline
+from leanrec.pipeline.lists import stages
+from leanrec.run import Run
+
+_GOAL = 1.5
+_N_WARM_UP = 20
+_CPU_CLOCK = SimpleNamespace(perf_counter=time.thread_time, perf_counter_ns=time.thread_time_ns)
+
+
+@dataclasses.dataclass(frozen=True)
+class ServedCost:
+    """Seconds of requests of one model, as (median, 99th percentile).
+
+    Attributes:
+        frontier: of a request, as the frontier measures it.
+        stage: of the stage of a list that ranks the items.
+        whole: of the whole list.
+        n_builds: indices that were built for the lists.
+    """
+
+    frontier: tuple[float, float]
+    stage: tuple[float, float]
+    whole: tuple[float, float]
+    n_builds: int
+
+
+def measure_model(candidate: ModelCandidate, data: Dataset, n_requests: int, *, is_cpu: bool) -> ServedCost:
+    """Fit a model and measure both."""
+    run = Run(threads=1)
+    pipeline = Pipeline.fit(candidate.estimator, data, run)
+    pipeline.warm_up()
+    users = np.flatnonzero(np.diff(data.indptr)).astype(np.int32)
+    users = np.random.default_rng(0).permutation(users)[:n_requests]
+    protocol = LatencyProtocol(n_requests=n_requests, batch_size=1)
+    with use_clock(is_cpu=is_cpu):
+        found = measure_latency(pipeline.model, data.queries(users), run=run, latency=protocol)
+        with count_builds() as builds, single_threaded_blas():  # as a server does
+            served = measure_lists(pipeline, data.users.ids[users[: found.n_requests]].tolist(), is_cpu=is_cpu)
+    return ServedCost((found.p50, found.p99), *served, len(builds))
+
+
+def measure_lists(
+    pipeline: Pipeline, users: list[object], *, is_cpu: bool
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The stage that ranks the items, and the whole lists."""
+    clock = time.thread_time if is_cpu else time.perf_counter
+    took: list[tuple[float, float]] = []
+    for user in [*users[:_N_WARM_UP], *users]:
+        start = clock()
+        made = pipeline.recommend(user, reasons=False, trace=True)  # type: ignore[arg-type]
+        whole = clock() - start
+        assert made.trace is not None
+        took.append((sum(each.milliseconds for each in made.trace if each.stage == "retrieve") / 1e3, whole))
+    stage, whole_list = np.quantile(took[_N_WARM_UP:], (0.5, 0.99), axis=0, method="higher").T.tolist()
+    return (stage[0], stage[1]), (whole_list[0], whole_list[1])
+
+
+@contextmanager
+def use_clock(*, is_cpu: bool) -> Iterator[None]:
+    """Let the frontier and the stages read the processor time of their thread instead of the clock on the wall."""
+    with ExitStack() as patches:
+        for module in (cost, stages) if is_cpu else ():
+            patches.enter_context(mock.patch.object(module, "time", _CPU_CLOCK))
+        yield
+
+
+@contextmanager
+def count_builds() -> Iterator[list[object]]:
+    """The indices that are built meanwhile."""
+    built: list[object] = []
+    build = ItemIndex.build
+
+    def build_counted(vectors: np.ndarray) -> ItemIndex:
+        built.append(None)
+        return build(vectors)
+
+    with mock.patch.object(ItemIndex, "build", build_counted):
+        yield built
+
+
+def read_data(*, quick: bool) -> Dataset:
+    """MovieLens-1M with titles and genres, or the bundled sample."""
+    if quick:
+        return load_sample("ml-latest-small")
+    folder = find_data("ml-1m")
+    return ingest(folder / "ratings.parquet", items=folder / "movies.parquet", users=folder / "users.parquet").data
+
+
+def main() -> int:
+    """Print the table; 1 if a goal is missed."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--model", action="append", help="a model by name; repeatable (default: those of a frontier)")
+    options.add_argument("--deep", action="store_true", help="also models that need minutes, and those with torch")
+    options.add_argument("--requests", type=int, default=1000)
+    options.add_argument("--clock", choices=("cpu", "wall"), default="cpu")
+    options.add_argument("--quick", action="store_true", help="the bundled sample, to check that the script works")
+    args = options.parse_args()
+    data = read_data(quick=args.quick)
+    candidates = parse_candidates(args.model) if args.model else list_candidates(data, deep=args.deep)
+    results, seen = Results(), set[str]()
+    for each in candidates:
+        if each.model in seen:  # a variant, which takes the same path
+            continue
+        seen.add(each.model)
+        found = measure_model(each, data, args.requests, is_cpu=args.clock == "cpu")
+        ratios = [mine / told for mine, told in zip(found.stage, found.frontier, strict=True)]
+        told, mine, whole = (
+            f"{1e6 * p50:,.0f}, {1e6 * p99:,.0f}" for p50, p99 in (found.frontier, found.stage, found.whole)
+        )
+        results.add(
+            each.name,
+            f"{told} µs (p50, p99); served {mine}: {ratios[0]:.2f} ×, {ratios[1]:.2f} ×; whole list {whole}; {found.n_builds} builds",
+            f"≤ {_GOAL:g} ×",
+            is_met=max(ratios) <= _GOAL and not found.n_builds,
+        )
+    return int(results.n_missed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
