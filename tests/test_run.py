@@ -1,9 +1,12 @@
 """Conditions of a run: threads, time, memory, progress; and the measurement of cost."""
 
+import sys
 import time
+import types
 
 import numpy as np
 import pytest
+import threadpoolctl
 
 from leanrec.budget import Budget
 from leanrec.callbacks import ProgressBar
@@ -25,6 +28,17 @@ def test_threads_are_never_more_than_cores_and_are_divided_among_workers(monkeyp
     assert Run(threads=10_000).n_threads() == cores
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(cores))
     assert Run().n_threads() == 1
+
+
+def test_libraries_with_threads_are_searched_again_after_an_import_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[int] = []
+    search = threadpoolctl.ThreadpoolController
+    monkeypatch.setattr(threadpoolctl, "ThreadpoolController", lambda: (searched.append(1), search())[1])
+    for name in ("first", "second", "second"):
+        monkeypatch.setitem(sys.modules, f"a_library_with_threads_{name}", types.ModuleType(name))
+        with Run(threads=1).limit_threads():
+            assert {each["num_threads"] for each in search().info()} == {1}
+    assert len(searched) == 2
 
 
 def test_time_runs_out_from_the_start_and_restart_resets_the_clock() -> None:

@@ -3,14 +3,16 @@
 import contextlib
 import ctypes
 import dataclasses
+import functools
 import gc
 import os
 import re
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 import psutil
@@ -19,6 +21,9 @@ from leanrec.budget import Budget
 from leanrec.callbacks import Callback, ProgressBar
 from leanrec.errors import BudgetError, SettingError
 from leanrec.units import format_bytes
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 __all__ = ["Cost", "Distributed", "Meter", "Run", "measure"]
 
@@ -86,13 +91,12 @@ class Run:
     def limit_threads(self) -> Iterator[None]:
         """Limit BLAS and Numba to ``n_threads()`` inside the block, so that they do not oversubscribe the cores."""
         import numba  # noqa: PLC0415 - 0.4 s that work without kernels need not pay
-        import threadpoolctl  # noqa: PLC0415
 
         before = numba.get_num_threads()
         most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # numba sets it at import
         numba.set_num_threads(min(self.n_threads(), most))
         try:
-            with threadpoolctl.threadpool_limits(self.n_threads()):
+            with _find_thread_pools(len(sys.modules)).limit(limits=self.n_threads()):
                 yield
         finally:
             numba.set_num_threads(before)
@@ -141,6 +145,14 @@ class Run:
         """Call the hook of every callback."""
         for callback in self.callbacks:
             callback.on_schema_read(description)
+
+
+@functools.lru_cache(maxsize=1)
+def _find_thread_pools(n_modules: int) -> "ThreadpoolController":  # noqa: ARG001 - the key of the cache
+    """The libraries with threads that are loaded. The search takes milliseconds, and an import may bring another library."""
+    import threadpoolctl  # noqa: PLC0415
+
+    return threadpoolctl.ThreadpoolController()
 
 
 def _n_local_workers() -> int:
