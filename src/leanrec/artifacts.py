@@ -33,6 +33,7 @@ from leanrec._version import __version__
 from leanrec.errors import ArtifactError, LeanrecError, MissingExtraError
 from leanrec.field_checks import check_bounds, check_codes, check_fields
 from leanrec.finiteness import check_finite
+from leanrec.pacing import pause
 
 __all__ = ["FORMAT", "copy", "load", "read_digest", "read_manifest", "replace_file", "save", "size_of", "type_id"]
 
@@ -43,7 +44,7 @@ _MAPPED_FROM = 16_000_000
 # JSON takes up to 20 times its size in memory; what is large is in arrays.
 _MAX_MANIFEST = 16_000_000
 _NUMBER_KINDS = "biufUS"
-_TEXTS_AT_ONCE = 65_536
+_TEXTS_AT_ONCE = 8_192
 # Modules of the saved classes outside the modules of models, by the first part of their type id. A module that moves
 # changes its line here, and saved artifacts stay readable.
 _HOMES = {
@@ -56,6 +57,8 @@ _HOMES = {
     "simulation": "leanrec.data.datasets.simulation",
     "pipeline": "leanrec.pipeline.snapshot",
     "recorded_state": "leanrec.pipeline.recorded_state",
+    "sources": "leanrec.pipeline.lists.sources",
+    "new_items": "leanrec.pipeline.lists.new_items",
     "rating_bias": "leanrec.kernels.solvers.rating_bias",
     "profiles": "leanrec.features.profiles",
     "aggregation": "leanrec.kernels.similarity.aggregation",
@@ -486,6 +489,7 @@ class _Reader:
         _check_header(file, self.arrays.pop(name))
         large = self.mapped and file.stat().st_size >= _MAPPED_FROM
         array: NDArray[Any] = np.load(file, mmap_mode="r" if large else None, allow_pickle=False)
+        pause()
         return array
 
     def find_file(self, name: str) -> Path:
@@ -520,6 +524,7 @@ class _Reader:
             texts[start : start + len(ends) - 1] = [
                 blob[first:last].tobytes().decode() for first, last in itertools.pairwise(ends)
             ]
+            pause()
         return texts
 
 

@@ -17,6 +17,7 @@ def test_a_list_converts_to_plain_json() -> None:
                 "score": 0.5,
                 "reasons": ["because you watched A"],
                 "image_url": "https://a.b/c.jpg",
+                "source": "model",
             }
         ],
         "fallback": None,

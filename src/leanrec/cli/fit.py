@@ -39,6 +39,12 @@ def fit(
         bool,
         typer.Option("--shard-embeddings", help="Under torchrun: shard the item embeddings over the workers."),
     ] = False,
+    item_sources: Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML file with other sources of items in each list, such as new items (see the guide to serving)."
+        ),
+    ] = None,
     as_json: Json = False,
     data: DataOptions,
     train: TrainOptions,
@@ -46,6 +52,7 @@ def fit(
     """Fit a model on a data set or a raw log, and save it with everything needed to serve it."""
     from leanrec import artifacts
     from leanrec.callbacks import ModelCheckpoint
+    from leanrec.cli.serving.source_file import read_sources
     from leanrec.events.locations import open_reader
     from leanrec.pipeline.pipeline import Pipeline
     from leanrec.pipeline.replay import default_log_path
@@ -53,6 +60,7 @@ def fit(
     from leanrec.training.config import TrainingSettings
 
     estimator = parse_model(model, settings or ())
+    sources = () if item_sources is None else read_sources(item_sources)
     if checkpoint is not None and not isinstance(estimator, TrainingSettings):
         raise SettingError(f"--checkpoint must be left out: {model} does not train with torch and has no checkpoints.")
     if shard_embeddings and not getattr(estimator, "shardable", False):
@@ -62,7 +70,7 @@ def fit(
         run = dataclasses.replace(run, callbacks=(*run.callbacks, ModelCheckpoint(checkpoint)))
     ingested = (data if distributed.is_first() else dataclasses.replace(data, rejected=None)).open_data(source, run)
     event_reader = None if event_log is None else open_reader(event_log)
-    pipeline = Pipeline.fit(estimator, ingested.data, run, log=event_reader)
+    pipeline = Pipeline.fit(estimator, ingested.data, run, sources=sources, log=event_reader)
     stopped_by_time = run.out_of_time()
     if not distributed.is_first():
         return

@@ -6,6 +6,8 @@ from leanrec._lazy import export_lazily
 
 if TYPE_CHECKING:
     from leanrec.pipeline.lists.batch import BatchResult as BatchResult
+    from leanrec.pipeline.lists.new_items import NewItems as NewItems
+    from leanrec.pipeline.lists.sources import CandidateSource as CandidateSource
     from leanrec.pipeline.pipeline import Pipeline as Pipeline
     from leanrec.pipeline.replay import (
         ReplayResult as ReplayResult,
@@ -51,6 +53,8 @@ __getattr__, __dir__, __all__ = export_lazily(
     __name__,
     {
         "lists.batch": ["BatchResult"],
+        "lists.new_items": ["NewItems"],
+        "lists.sources": ["CandidateSource"],
         "pipeline": ["Pipeline"],
         "replay": ["ReplayResult", "bind_log", "default_log_path"],
         "responses": [

@@ -139,8 +139,11 @@ class CurrentSnapshot:
         if model.n_items != len(items):
             raise DataError(f"The model must have {len(items)} items after the addition. It has {model.n_items}.")
         check_finite(model, "Check the numbers in the content of the items.")
+        sources = tuple(each.extend(added) for each in base.sources)
+        for source in sources:
+            check_finite(source.scorer, "Check the numbers in the content of the items.")
         table = append_rows(base.catalog.table, n_base, added)
-        return Snapshot(model, fallback, Catalog(items, table), base.rating_range)
+        return Snapshot(model, fallback, Catalog(items, table), base.rating_range, sources)
 
 
 def find_known(items: Vocabulary, ids: Iterable[Id]) -> Int32Array:

@@ -20,6 +20,7 @@ from leanrec.events.event_reader import EventReader
 from leanrec.events.records import DataOrigin
 from leanrec.events.seals import find_forgotten
 from leanrec.events.user_events import EvidenceWeights, UserEvent, to_events, to_milliseconds
+from leanrec.pacing import pause
 from leanrec.pipeline.catalog import Catalog, ItemRules, Where
 from leanrec.pipeline.contributions import explain_by_single_items, explain_without_hidden, has_other_evidence
 from leanrec.pipeline.current_snapshot import CurrentSnapshot, find_known
@@ -29,6 +30,7 @@ from leanrec.pipeline.lists.degradation import ListOptions, OldList
 from leanrec.pipeline.lists.list_cache import CacheKey, ListCache
 from leanrec.pipeline.lists.list_maker import ListMaker
 from leanrec.pipeline.lists.shared_lists import ListStore, SharedLists
+from leanrec.pipeline.lists.sources import CandidateSource, FittedSource, fit_sources
 from leanrec.pipeline.lists.stages import StageTimer
 from leanrec.pipeline.provenance import build_provenance, check_estimator, get_data_origin, get_model_name
 from leanrec.pipeline.query_users import QueryUsers
@@ -88,11 +90,11 @@ class Pipeline:
         self._n_fitted_items = len(saved.data.items) if saved.n_fitted_items is None else saved.n_fitted_items
         self._histories = UserHistories(saved.data, saved.stale, saved.n_fitted_users, saved.forgotten)
         catalog = Catalog(saved.data.items, saved.data.item_table)
-        fitted = Snapshot(saved.model, saved.fallback, catalog, saved.data.rating_range)
+        fitted = Snapshot(saved.model, saved.fallback, catalog, saved.data.rating_range, saved.sources)
         hidden = np.zeros(0, np.int32) if saved.hidden is None else saved.hidden
         self._current = CurrentSnapshot(fitted, hidden, saved.name)
         self._users = QueryUsers(saved.data, self._histories, self.evidence_weights)
-        self._maker = ListMaker(saved.name, saved.fallback_name, version, self._users)
+        self._maker = ListMaker(saved.name, saved.fallback_name, version, self._users, saved.sources)
         self._lists = ListCache(_MAX_CACHED_LISTS)
         self._shared: SharedLists | None = None  # see ``share_lists``
 
@@ -104,15 +106,17 @@ class Pipeline:
         run: Run = _RUN,
         *,
         fallback: Estimator | None = None,
+        sources: Sequence[CandidateSource] = (),
         log: EventReader | None = None,
     ) -> "Pipeline":
-        """Fit a model and its fallback, and measure the cost of the fit.
+        """Fit a model, its fallback and other sources of items, and measure the cost of the fit.
 
         Args:
             estimator: settings of the model.
             data: what to fit it on.
             run: conditions of the fit.
             fallback: settings of the model for users without a usable history; default: popularity.
+            sources: models with places of their own in each list, such as new items; see `CandidateSource`.
             log: an event store whose events and new items are merged into ``data`` first. A server of this pipeline
                 can continue with that store.
 
@@ -124,9 +128,10 @@ class Pipeline:
             gone = find_forgotten(data.users.ids, log.id, forgotten)
             data = merge_events(remove_users(data, gone), log.events(), log.items())
         hidden = () if log is None else log.hidden_items()
+        other = models.get_model("popularity")() if fallback is None else fallback
         with measure() as meter:
             model = estimator.fit(data, run)
-        other = models.get_model("popularity")() if fallback is None else fallback
+            fitted_sources = fit_sources(sources, other, data, run)
         events = dataclasses.replace(data.events, request=None, rank=None, propensity=None)
         saved = SavedPipeline(
             name=get_model_name(estimator),
@@ -136,8 +141,11 @@ class Pipeline:
             data=dataclasses.replace(data, events=events),
             stale=np.zeros(0, np.int32),
             hidden=find_known(data.items, hidden) if hidden else None,
+            sources=fitted_sources,
         )
         provenance = build_provenance(estimator, data, run, dataclasses.asdict(meter.cost), log)
+        if sources:
+            provenance["sources"] = [repr(each) for each in sources]
         if forgotten:
             provenance["forgotten"] = forgotten[-1].number
         return cls(saved, provenance)
@@ -173,6 +181,7 @@ class Pipeline:
             n_fitted_users=n_fitted_users,
             hidden=hidden,
             forgotten=gone if len(gone) else None,
+            sources=tuple(each.unpad() for each in self._current.base.sources),
         )
 
     def start_learning(self) -> None:
@@ -205,13 +214,18 @@ class Pipeline:
 
     @property
     def policy(self) -> str:
-        """What makes the lists: name and version of the model, with "+learning" if it is updated while it answers."""
+        """What makes the lists: name and version of the model, the sources, and "learning" if it is updated while it answers."""
         return self._maker.policy
 
     @property
     def fitted_scorers(self) -> tuple[Scorer, Scorer | None]:
         """Model and fallback of the fit, before items were added and before updates."""
         return self._current.fitted_scorers
+
+    @property
+    def sources(self) -> tuple[FittedSource, ...]:
+        """The fitted sources with places of their own in each list."""
+        return self._current.base.sources
 
     @property
     def data_origin(self) -> DataOrigin:
@@ -248,8 +262,11 @@ class Pipeline:
         if len(self.catalog):
             first = self.catalog.external_id(0)
             self.recommend(history=[first], n=1)
+            pause()
             self.similar_items(first, 1)
+            pause()
             self.catalog.search("", 1)
+            pause()
         self.find_users("", 1)
         self._maker.times.clear()
 
@@ -335,6 +352,8 @@ class Pipeline:
             return found
         old = self._lists.get_old(key) or self._lists.get_old(key._replace(reasons=False))
         made = self._maker.make(snapshot, query_user, ItemRules(), options, None if old is None else OldList(*old))
+        if any(each.stage.startswith("source ") for each in made.dropped):
+            return made  # the next list may have time for all sources
         if made.rung == "full":
             kept = made if made.propensities is None else dataclasses.replace(made, propensities=None)
             self._lists.put(key, snapshot, recorded, kept)
@@ -576,6 +595,10 @@ class Pipeline:
     def list_store(self) -> ListStore | None:
         """The store of `share_lists`, or None."""
         return None if self._shared is None else self._shared.store
+
+    def drop_lists(self) -> None:
+        """Drop the lists in the cache, a few at a time; see ``paced_work``. For a pipeline that answers no longer."""
+        self._lists.clear()
 
     def forget_user(self, user: Id) -> bool:
         """Forget a user, and return whether there was one: the id, the history and the lists in the cache. O(lists).

@@ -10,6 +10,7 @@ from leanrec.errors import DataError, LeanrecError
 from leanrec.events.event_reader import EventReader
 from leanrec.events.event_store import EventStore
 from leanrec.events.seals import find_forgotten
+from leanrec.pacing import pause
 from leanrec.pipeline.log_snapshot import replay_events
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.recorded_state import RecordedState
@@ -74,7 +75,9 @@ def replay_log(pipeline: Pipeline, log: EventReader) -> ReplayResult:
     forgotten = log.forgotten_users(after=made.get("forgotten", 0) if made.get("log") == log.id else 0)
     for row in find_forgotten(fitted, log.id, forgotten).tolist():
         pipeline.forget_user(fitted[row])
+    pause()
     n_items, items_error = replay_items(pipeline, *log.items())
+    pause()
     last = log.last_seq
     if pipeline.histories.is_untouched:
         replayed = replay_events(pipeline, log, last)
@@ -91,6 +94,7 @@ def replay_log(pipeline: Pipeline, log: EventReader) -> ReplayResult:
     else:
         recorded = pipeline.record_events(log.events(until=last), replayed=True)
         result = ReplayResult(recorded.applied, recorded.rejected, n_items, items_error, last)
+    pause()
     replay_hidden(pipeline, log)
     return result
 

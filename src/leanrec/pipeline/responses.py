@@ -31,10 +31,11 @@ class RecommendedItem:
     Attributes:
         id: external id.
         title: title of the item, or its id if it has none.
-        score: score of the model. For a model that predicts ratings this is the expected rating, inside the range
+        score: score of the model that ranked it, which is that of ``source``. For a model that predicts ratings this is the expected rating, inside the range
             of the data; for others only the order within one list has a meaning.
         reasons: the explanation as text, strongest reason first.
         image_url: address of an image of the item, or None.
+        source: where it comes from: "model", "fallback", or the name of a source of the pipeline.
     """
 
     id: Id
@@ -42,6 +43,7 @@ class RecommendedItem:
     score: float
     reasons: tuple[str, ...] = ()
     image_url: str | None = None
+    source: str = "model"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +52,8 @@ class StageTrace:
 
     Attributes:
         stage: "rules" (which items may be listed), "retrieve" (those that the model scores best), "fill" (ties, and items
-            of the fallback where the model has no evidence), "explore" (draws) or "explain". Without time for the model: "cached" (an earlier
+            of the fallback where the model has no evidence), "source NAME" (candidates of another source; after: those in the list), "explore"
+            (draws) or "explain". Without time for the model: "cached" (an earlier
             list) or "popular" (the same list for all).
         milliseconds: how long it took.
         before: number of candidates before it.
@@ -73,7 +76,7 @@ class DroppedStage:
     """A stage of a list that was left out.
 
     Attributes:
-        stage: "rank" (of the items by the model) or "explain".
+        stage: "rank" (of the items by the model), "source NAME" or "explain".
         reason: "deadline", or "load" of the server.
         milliseconds: how long it would have taken, by the latest lists; 0.0 where that is not known.
     """
@@ -91,20 +94,20 @@ class Recommendations:
         request: id of this list; an event that names it can be attributed to a rank.
         items: at most the requested n.
         fallback: name of the fallback model if the whole list came from it because the model had no evidence for
-            the user; else None.
+            the user; else None. Sources of the pipeline keep their places in it.
         user: external id of the user, if one was given.
         ignored: ids of the call (history, allow, deny) that are not in the catalog.
         note: a remark on the list: how many items were filled from the fallback, or why there are fewer than n.
         model: name of the model.
         version: `Pipeline.version` of the pipeline that made the list.
-        policy: what made the list: model and version, "ease/3f9c2ab81d04", and after "+" the name of each rule that changes lists
-            or draws. Two lists with the same policy were made in the same way.
+        policy: what made the list: model and version, "ease/3f9c2ab81d04", and after "+" the name of each source and of each rule
+            that changes lists or draws. Two lists with the same policy were made in the same way.
         arm: arm of an experiment to which the user belongs, or None.
         rung: how much of the work was done: "full", "no_reasons" (the reasons are missing), "cached" (an earlier list of the
             user) or "popular" (the same list for all).
         propensities: probability with which each item was shown at its rank, None for an item that was not drawn. None: nothing
             was drawn.
-        dropped: the stages that were left out, below the rung "full".
+        dropped: the stages that were left out: below the rung "full", and sources for which there was no time.
         trace: the stages that made the list, if they were asked for.
     """
 

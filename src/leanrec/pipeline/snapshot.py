@@ -13,6 +13,7 @@ from leanrec.errors import DataError
 from leanrec.field_checks import ArrayShape, check_codes, find_sizes
 from leanrec.kernels.csr import build_row
 from leanrec.pipeline.catalog import Catalog
+from leanrec.pipeline.lists.sources import FittedSource, SourceStage
 from leanrec.pipeline.lists.stages import StagePipeline, build_stages, rank_and_fill
 from leanrec.pipeline.scorers import pad_scorer
 from leanrec.protocols import Context, Embedder, Explainable, Scorer, SimilarityEmbedder
@@ -36,6 +37,7 @@ class SavedPipeline:
         n_fitted_items: the first items of ``data``, which a model that takes new items as it learns of them was fitted on; None = all.
         hidden: (H,) int32 rows of items that no list may show; None = no item is hidden.
         forgotten: (F,) int32 rows of users who were forgotten, whose ids belong to no user; None = no user was.
+        sources: models with places of their own in each list.
     """
 
     name: str
@@ -48,6 +50,7 @@ class SavedPipeline:
     n_fitted_items: int | None = None
     hidden: Annotated[Int32Array, ArrayShape("H")] | None = None
     forgotten: Annotated[Int32Array, ArrayShape("F")] | None = None
+    sources: tuple[FittedSource, ...] = ()
 
     def check_state(self) -> None:
         """Raise DataError unless model and fallback score the users and items of the data."""
@@ -57,9 +60,10 @@ class SavedPipeline:
         if self.forgotten is not None:
             check_codes("SavedPipeline.forgotten", self.forgotten, len(self.data.users))
         n_fitted = len(self.data.users) if self.n_fitted_users is None else self.n_fitted_users
-        for scorer in (self.model, *(() if self.fallback is None else (self.fallback,))):
+        others = (self.fallback, *(each.scorer for each in self.sources))
+        for scorer in (self.model, *(each for each in others if each is not None)):
             if not isinstance(scorer, Scorer) or scorer.n_items > len(self.data.items):
-                raise DataError(f"Model and fallback must score the {len(self.data.items)} items of the data.")
+                raise DataError(f"Model, fallback and sources must score the {len(self.data.items)} items of the data.")
             # A model may know none, and be without learned user vectors.
             known = [find_sizes(each).get("U", 0) for each in (scorer, *getattr(scorer, "parts", ()))]
             if not 0 <= n_fitted <= len(self.data.users) or any(0 < n < n_fitted for n in known):
@@ -81,8 +85,10 @@ class Snapshot:
         fallback: a scorer that needs no history, over the same items or the first of them; None = no fallback.
         catalog: the items.
         rating_range: lowest and highest rating of the data, or None.
+        sources: models with places of their own in each list.
         padded_fallback: the fallback over all N items.
         stages: the stages of a request, with the index of the items. New with every version.
+        source_stages: those that find the candidates of the sources.
         shown: (N,) bool, False for the items that are hidden from every list; None = no item is hidden.
         n_learned_users: number of users that an updated model knows, in rows of the histories; 0 = only those of the fit.
         basis: the same object in snapshots that differ in updates of model and fallback alone.
@@ -92,8 +98,10 @@ class Snapshot:
     fallback: Scorer | None
     catalog: Catalog
     rating_range: tuple[float, float] | None = None
+    sources: tuple[FittedSource, ...] = ()
     padded_fallback: Scorer | None = dataclasses.field(init=False)
     stages: StagePipeline = dataclasses.field(init=False)
+    source_stages: tuple[SourceStage, ...] = dataclasses.field(init=False)
     shown: NDArray[np.bool_] | None = dataclasses.field(init=False, default=None)
     n_learned_users: int = dataclasses.field(init=False, default=0)
     basis: object = dataclasses.field(init=False, default_factory=object)
@@ -103,6 +111,11 @@ class Snapshot:
         padded = None if self.fallback is None else pad_scorer(self.fallback, len(self.catalog))
         object.__setattr__(self, "padded_fallback", padded)
         object.__setattr__(self, "stages", build_stages(self.model, padded, self.rating_range))
+        object.__setattr__(self, "source_stages", self._build_source_stages(padded))
+
+    def _build_source_stages(self, fallback: Scorer | None) -> tuple[SourceStage, ...]:
+        built = [SourceStage.build(each, self.catalog, fallback, self.rating_range) for each in self.sources]
+        return tuple(each for each in built if each is not None)
 
     def with_hidden(self, rows: Int32Array) -> "Snapshot":
         """A new snapshot of the same version in which these items are hidden. Indices and embeddings are shared. O(N)."""
@@ -129,6 +142,7 @@ class Snapshot:
             padded = pad_scorer(fallback, n_items)
             stages = self.stages.with_fallback(padded)
             vars(changed).update(fallback=fallback, padded_fallback=padded, stages=stages)
+            vars(changed).update(source_stages=self._build_source_stages(padded))
         if model is not None:
             model = pad_scorer(model, n_items)
             stages = build_stages(model, changed.padded_fallback, self.rating_range)
@@ -144,6 +158,8 @@ class Snapshot:
             history = build_row(np.zeros(1, np.int32), np.ones(1, np.float32), n_items)
             query = Queries(np.array([-1], np.int32), history, sequences=(np.zeros(1, np.int32),))
             rank_and_fill(self.stages, query, 1, Context(shown=self.shown))
+            for each in self.source_stages:
+                each.retrieve(query, 1, Context(shown=self.shown))
             _ = self.unit_embeddings, self.popular
 
     def is_shown(self, rows: Int32Array) -> NDArray[np.bool_]:

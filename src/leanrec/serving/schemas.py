@@ -213,7 +213,8 @@ class RecommendResponse(BaseModel):
     ignored: list[ResponseId] = Field([], description="Ids of the request that are not in the catalog.")
     version: str = Field(description="Version of the model: the start of the digest of its artifact.")
     policy: str = Field(
-        description='What made the list: model and version, and after "+" the name of each rule that changes lists or draws.'
+        description='What made the list: model and version, and after "+" the name of each source and of each rule that changes lists '
+        "or draws."
     )
     arm: str | None = Field(None, description="Arm of an experiment to which the user belongs.")
     rung: str = Field(

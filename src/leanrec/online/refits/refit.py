@@ -21,6 +21,7 @@ from leanrec.online.refits.drift import find_fall, read_responses
 from leanrec.online.refits.judgment import Judgment, judge_refit
 from leanrec.online.version_store import VersionStore
 from leanrec.online.versions import Version
+from leanrec.pipeline.lists.sources import refit_sources
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.provenance import build_provenance
 from leanrec.pipeline.scorers import pad_scorer
@@ -223,6 +224,7 @@ def _fit(
         raise SettingError(f"{served.name} must have settings to be fitted again. It has none. Fit it yourself.")
     with measure() as meter, run.limit_threads():
         fitted = model.update(data, None, run) if is_warm else estimator.fit(data, run)  # type: ignore[attr-defined]
+        sources = refit_sources(served.sources, data, run)
     other: Any = None if fallback is None else fallback.settings.fit(data, run)  # type: ignore[attr-defined]
     hidden = data.items.rows(list(log.hidden_items()), missing=-1)
     saved = SavedPipeline(
@@ -235,8 +237,11 @@ def _fit(
         ),
         stale=np.zeros(0, np.int32),
         hidden=hidden[hidden >= 0] if (hidden >= 0).any() else None,
+        sources=sources,
     )
     provenance = build_provenance(estimator, data, run, dataclasses.asdict(meter.cost), log)
+    if sources:
+        provenance["sources"] = served.provenance.get("sources", [])
     forgotten = log.forgotten_users()
     if forgotten:
         provenance["forgotten"] = forgotten[-1].number

@@ -4,6 +4,7 @@ import dataclasses
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -12,10 +13,11 @@ from rich.progress import Progress
 from leanrec.data.dataset import Dataset
 from leanrec.data.engine import SqlEngine, open_engine
 from leanrec.errors import SettingError
+from leanrec.pipeline.lists.blending import OWN_LIST, assign_places, blend_lists
 from leanrec.pipeline.snapshot import SavedPipeline, Snapshot
 from leanrec.protocols import Context
 from leanrec.run import Run
-from leanrec.types import IdArray, Int32Array
+from leanrec.types import Float32Array, IdArray, Int32Array, Queries
 
 __all__ = ["BatchResult", "check_list_path", "write_lists"]
 
@@ -53,7 +55,7 @@ def check_list_path(path: str | Path) -> Path:
 def write_lists(
     snapshot: Snapshot, saved: SavedPipeline, path: Path, *, n: int, context: Context, run: Run
 ) -> BatchResult:
-    """Write the n best items of every user: user, rank (1 = best), item, title, score, source ("model" or "fallback").
+    """Write the n best items of every user: user, rank (1 = best), item, title, score, source ("model", "fallback", or the name of a source).
 
     The file is written atomically: complete, or not at all. Cost: the model's cost of U queries; memory for one block of
     queries, and for the histories.
@@ -71,28 +73,51 @@ def write_lists(
     n_fallback = n_users = 0
     with open_engine(run) as engine:
         engine.execute("CREATE TEMP TABLE lists (u INTEGER, rank INTEGER, i INTEGER, score FLOAT, source VARCHAR)")
+        names = np.array(["model", "fallback", *(each.source.name for each in snapshot.source_stages)], object)
+        engine.register_table("sources", {"s": np.arange(len(names), dtype=np.int32), "name": names})
         for block_users in _track_blocks(len(data.users), n, run):
             users = np.setdiff1d(block_users, gone)
             queries = dataclasses.replace(saved.queries(users), time=np.full(len(users), now, np.int64))
-            found = snapshot.stages.run(queries, min(n, len(snapshot.catalog)), context)
-            listed = found.items >= 0
-            whole = np.zeros(len(users), np.bool_) if found.fallback is None else found.fallback
-            head = listed.sum(axis=1) if found.n_from_model is None else found.n_from_model
-            rank = np.broadcast_to(np.arange(found.items.shape[1], dtype=np.int32), listed.shape)
-            from_model = ~whole[:, None] & (rank < head[:, None])
-            n_fallback, n_users = n_fallback + int(whole.sum()), n_users + int(listed.any(axis=1).sum())
+            made = _make_lists(snapshot, queries, min(n, len(snapshot.catalog)), context)
+            listed = made.items >= 0
+            n_fallback, n_users = n_fallback + made.n_from_fallback, n_users + int(listed.any(axis=1).sum())
             block = {
                 "u": np.repeat(users, listed.sum(axis=1)),
-                "rank": rank[listed] + 1,
-                "i": found.items[listed],
-                "score": found.scores[listed],
-                "m": from_model[listed],
+                "rank": np.broadcast_to(np.arange(listed.shape[1], dtype=np.int32), listed.shape)[listed] + 1,
+                "i": made.items[listed],
+                "score": made.scores[listed],
+                "s": made.sources[listed],
             }
             engine.register_table("block", block)
-            engine.execute("INSERT INTO lists SELECT u, rank, i, score, if(m, 'model', 'fallback') FROM block")
+            engine.execute("INSERT INTO lists SELECT u, rank, i, score, name FROM block JOIN sources USING (s)")
         n_rows = int(engine.fetch_rows("SELECT count(*) FROM lists")[0][0])
         _copy_lists(engine, snapshot, data, path)
     return BatchResult(path, n_users, n_rows, n_fallback, len(data.users) - len(gone) - n_users)
+
+
+class _Lists(NamedTuple):
+    """Lists (B, n): rows, scores, and the numbers of the sources, 0 = model, 1 = fallback."""
+
+    items: Int32Array
+    scores: Float32Array
+    sources: Int32Array
+    n_from_fallback: int
+
+
+def _make_lists(snapshot: Snapshot, queries: Queries, n: int, context: Context) -> _Lists:
+    found = snapshot.stages.run(queries, n, context)
+    whole = np.zeros(len(queries), np.bool_) if found.fallback is None else found.fallback
+    head = (found.items >= 0).sum(axis=1) if found.n_from_model is None else found.n_from_model
+    n_ranked = np.where(whole, 0, head)[:, None]
+    n_whole = int(whole.sum())
+    if not snapshot.source_stages:
+        sources = np.arange(found.items.shape[1]) >= n_ranked
+        return _Lists(found.items, found.scores, sources.astype(np.int32), n_whole)
+    lists = [each.retrieve(queries, n, context) for each in snapshot.source_stages]
+    owners = assign_places([each.source for each in snapshot.source_stages], n)
+    blended = blend_lists(found, lists, owners)
+    sources = np.where(blended.origins == OWN_LIST, blended.ranks >= n_ranked, blended.origins + 2)
+    return _Lists(blended.items, blended.scores, sources.astype(np.int32), n_whole)
 
 
 def _track_blocks(n_users: int, n: int, run: Run) -> Iterator[Int32Array]:

@@ -94,6 +94,12 @@ class ListOptions:
         """Whether the times of most lists tell nothing of this one."""
         return self.n > _LONG_LIST
 
+    def find_late(self, stage: str, times: "StageTimes") -> DroppedStage | None:
+        """The stage as one that is left out for want of time, if it is."""
+        if self.end == math.inf or times.is_in_time(stage, self.end - time.perf_counter(), is_long=self.is_long):
+            return None
+        return DroppedStage(stage, "deadline", 1e3 * times.estimate(stage, is_long=self.is_long))
+
     def find_dropped(self, stage: str, times: "StageTimes", *, has_old_list: bool = False) -> DroppedStage | None:
         """The stage as one that is left out, if it is: for the rung, or for want of time."""
         if self.rung == "full" and self.end == math.inf:

@@ -10,6 +10,7 @@ import numpy as np
 from leanrec.pipeline.catalog import Catalog, ItemRules, Where
 from leanrec.pipeline.contributions import explain_without_hidden
 from leanrec.pipeline.explanations import MAX_TITLES, render_explanation
+from leanrec.pipeline.lists.blending import NO_ITEM, OWN_LIST, assign_places, blend_lists
 from leanrec.pipeline.lists.degradation import (
     ListOptions,
     OldList,
@@ -17,15 +18,16 @@ from leanrec.pipeline.lists.degradation import (
     fill_with_popular,
     trace_without_model,
 )
+from leanrec.pipeline.lists.sources import FittedSource, SourceStage
 from leanrec.pipeline.lists.stages import RankedItems, StageTimer, build_stages, rank_and_fill, trace_stages
 from leanrec.pipeline.query_users import QueryUser, QueryUsers
 from leanrec.pipeline.responses import DroppedStage, Recommendations, RecommendedItem
 from leanrec.pipeline.scorers import ConstantScores, single_query
 from leanrec.pipeline.snapshot import Snapshot
 from leanrec.pipeline.user_histories import UserHistory
-from leanrec.protocols import Context
+from leanrec.protocols import Context, Explainable
 from leanrec.retrieval.exploration import N_CANDIDATES, draw_places
-from leanrec.types import Queries
+from leanrec.types import Candidates, Queries
 from leanrec.unique_ids import make_id
 
 __all__ = ["ListMaker"]
@@ -42,9 +44,11 @@ class ListMaker:
         times: estimates of the seconds of the stages.
     """
 
-    def __init__(self, name: str, fallback_name: str, version: str, users: QueryUsers) -> None:
+    def __init__(
+        self, name: str, fallback_name: str, version: str, users: QueryUsers, sources: Sequence[FittedSource] = ()
+    ) -> None:
         self.name, self.fallback_name, self.version = name, fallback_name, version
-        self.policy = f"{name}/{version}"
+        self.policy = "+".join([f"{name}/{version}", *(each.name for each in sources)])
         self.times = StageTimes()
         self._users = users
 
@@ -75,13 +79,15 @@ class ListMaker:
             context = dataclasses.replace(context, end_stage=timer.end_stage)
         queries = query_user.to_queries(n_items)
         request, propensities = make_id(), None
+        late: tuple[DroppedStage, ...] = ()
         dropped = options.find_dropped("rank", self.times, has_old_list=old is not None)
         if dropped is not None:
             parts = self._list_popular(snapshot, queries, context, options, old)
             trace = None if timer is None else trace_without_model(timer, parts["rung"], n_items, len(parts["items"]))
         else:
             with single_query():
-                found, propensities = self._rank(snapshot, queries, context, options, request)
+                lists, late = self._ask_sources(snapshot, queries, context, options)
+                found, propensities = self._rank(snapshot, queries, context, options, request, lists)
                 texts, dropped = self._explain(snapshot, query_user.history, queries, found, context, options)
             parts = {
                 "items": _build_items(snapshot.catalog, found, texts),
@@ -89,16 +95,17 @@ class ListMaker:
                 "note": self._write_note(found, options.n),
                 "rung": "full" if dropped is None else "no_reasons",
             }
-            trace = None if timer is None else trace_stages(timer, found, queries, n_items, rules, context)
+            counted = {stage.source.name: int((each.items >= 0).sum()) for stage, each in lists}
+            trace = None if timer is None else trace_stages(timer, found, queries, n_items, rules, context, counted)
         return Recommendations(
             request=request,
             user=query_user.user,
             ignored=(*query_user.ignored, *rules.unknown),
             model=self.name,
             version=self.version,
-            policy=f"{self.policy}+explore={options.explore:g}" if options.explore else self.policy,
+            policy=self._describe_policy(late, options.explore),
             propensities=propensities,
-            dropped=() if dropped is None else (dropped,),
+            dropped=(*late, *(() if dropped is None else (dropped,))),
             trace=trace,
             **parts,
         )
@@ -124,8 +131,40 @@ class ListMaker:
             policy=self.policy,
         )
 
+    def _describe_policy(self, late: Sequence[DroppedStage], explore: float) -> str:
+        """What makes a list, without the sources that were late."""
+        policy = self.policy
+        for each in late:
+            policy = policy.replace(f"+{each.stage.removeprefix('source ')}", "", 1)
+        return f"{policy}+explore={explore:g}" if explore else policy
+
+    def _ask_sources(
+        self, snapshot: Snapshot, queries: Queries, context: Context, options: ListOptions
+    ) -> tuple[list[tuple[SourceStage, Candidates]], tuple[DroppedStage, ...]]:
+        """The candidates of the sources for which there is time, and the other sources. Times each."""
+        lists: list[tuple[SourceStage, Candidates]] = []
+        late: list[DroppedStage] = []
+        for each in snapshot.source_stages:
+            stage = f"source {each.source.name}"
+            dropped = options.find_late(stage, self.times)
+            if dropped is not None:
+                late.append(dropped)
+                continue
+            start = time.perf_counter()
+            lists.append((each, each.retrieve(queries, options.n, context)))
+            self.times.add(stage, time.perf_counter() - start, is_long=options.is_long)
+            if context.end_stage is not None:
+                context.end_stage(stage)
+        return lists, tuple(late)
+
     def _rank(
-        self, snapshot: Snapshot, queries: Queries, context: Context, options: ListOptions, request: str
+        self,
+        snapshot: Snapshot,
+        queries: Queries,
+        context: Context,
+        options: ListOptions,
+        request: str,
+        lists: Sequence[tuple[SourceStage, Candidates]],
     ) -> tuple[RankedItems, tuple[float | None, ...] | None]:
         """The list of the model, and the propensities of its items where they were drawn. Times both."""
         start = time.perf_counter()
@@ -133,13 +172,22 @@ class ListMaker:
         found, propensities = rank_and_fill(snapshot.stages, queries, min(length, len(snapshot.catalog)), context), None
         if context.end_stage is not None:
             context.end_stage("fill")
+        placed = _place_sources(found, lists, options.n) if lists else {}
+        if placed:
+            found = found.leave_out([row for row, _, _ in placed.values()])
+        n_places = options.n - len(placed)
         if options.explore:
             n_same = len(found.rows) if found.from_fallback else found.n_from_model
-            drawn = draw_places(n_same, min(options.n, len(found.rows)), options.explore, request)
-            found = found.take(range(options.n) if drawn is None else drawn.ranks)
+            drawn = draw_places(n_same, min(n_places, len(found.rows)), options.explore, request)
+            found = found.take(range(n_places) if drawn is None else drawn.ranks)
             propensities = None if drawn is None else drawn.propensities
             if context.end_stage is not None:
                 context.end_stage("explore")
+        if placed:
+            found = found.take(range(n_places)).insert(placed)
+            if propensities is not None:
+                drawn_ones = iter(propensities)
+                propensities = tuple([None if name else next(drawn_ones) for name in found.sources])
         self.times.add("rank", time.perf_counter() - start, is_long=options.is_long)
         return found, propensities
 
@@ -157,19 +205,34 @@ class ListMaker:
         if not options.reasons or dropped is not None:
             return None, dropped
         start = time.perf_counter()
-        n_explained = 0 if found.from_fallback else found.n_from_model
-        texts: list[tuple[str, ...]] = [()] * n_explained
-        if n_explained and snapshot.explainer is not None:
-            rows, verb = np.array(found.rows[:n_explained], np.int32), self._users.find_main_verb(history)
-            explanations = explain_without_hidden(snapshot, snapshot.explainer, queries, rows, MAX_TITLES)
-            texts = [render_explanation(each, snapshot.catalog.title, verb) for each in explanations]
+        n_explained, own = 0 if found.from_fallback else found.n_from_model, found.own_ranks
         others = self.give_fallback_reasons(is_whole_list=found.from_fallback)
-        texts += [others] * (len(found.rows) - n_explained)
+        texts = [others] * len(found.rows)
+        for name, ranks in [("", own[:n_explained]), *((name, found.find_ranks(name)) for name in set(found.sources))]:
+            explained = self._explain_items(snapshot, history, queries, [found.rows[rank] for rank in ranks], name)
+            for rank, text in zip(ranks, explained, strict=True):
+                texts[rank] = text
         if not found.from_fallback:  # which needs no time for its reasons
             self.times.add("explain", time.perf_counter() - start, is_long=options.is_long)
         if context.end_stage is not None:
             context.end_stage("explain")
         return texts, None
+
+    def _explain_items(
+        self, snapshot: Snapshot, history: UserHistory, queries: Queries, rows: Sequence[int], source: str
+    ) -> list[tuple[str, ...]]:
+        """The reasons of items of the model, or of the source of this name."""
+        explainer = snapshot.explainer
+        told: tuple[str, ...] = ()
+        if source:
+            stage = next(each for each in snapshot.source_stages if each.source.name == source)
+            scorer = stage.stages.retriever.scorer
+            explainer, told = scorer if isinstance(scorer, Explainable) else None, (f"from {source}",)
+        if explainer is None or not rows:
+            return [told] * len(rows)
+        verb = self._users.find_main_verb(history)
+        explanations = explain_without_hidden(snapshot, explainer, queries, np.array(rows, np.int32), MAX_TITLES)
+        return [(*render_explanation(each, snapshot.catalog.title, verb), *told) for each in explanations]
 
     def _list_popular(
         self, snapshot: Snapshot, queries: Queries, context: Context, options: ListOptions, old: OldList | None
@@ -196,7 +259,7 @@ class ListMaker:
         return (f"no history yet: from {self.fallback_name}" if is_whole_list else f"from {self.fallback_name}",)
 
     def _write_note(self, found: RankedItems, n: int) -> str | None:
-        n_filled = len(found.rows) - found.n_from_model
+        n_filled = len(found.own_ranks) - found.n_from_model
         return _write_note(len(found.rows), n_filled, n, f"{self.fallback_name}: the model scored them zero.")
 
 
@@ -212,7 +275,24 @@ def _build_items(
 ) -> tuple[RecommendedItem, ...]:
     """A list with titles, images and the reasons of each item."""
     items = []
-    for position, (row, score) in enumerate(zip(found.rows, found.scores, strict=True)):
+    for position, (row, score, source) in enumerate(zip(found.rows, found.scores, found.name_sources(), strict=True)):
         item, title, image_url = catalog.label(row)
-        items.append(RecommendedItem(item, title, score, () if reasons is None else reasons[position], image_url))
+        texts = () if reasons is None else reasons[position]
+        items.append(RecommendedItem(item, title, score, texts, image_url, source))
     return tuple(items)
+
+
+def _place_sources(
+    found: RankedItems, lists: Sequence[tuple[SourceStage, Candidates]], n: int
+) -> dict[int, tuple[int, float, str]]:
+    """Row, score and source of the items of sources, by their ranks in a list of n items. No draw changes them."""
+    own = Candidates(np.array([found.rows], np.int32), np.array([found.scores], np.float32))
+    stages, others = zip(*lists, strict=True)
+    blended = blend_lists(own, others, assign_places([each.source for each in stages], n))
+    names = {number: stage.source.name for number, stage in enumerate(stages)}
+    columns = (blended.origins[0].tolist(), blended.items[0].tolist(), blended.scores[0].tolist())
+    return {
+        rank: (row, score, names[origin])
+        for rank, (origin, row, score) in enumerate(zip(*columns, strict=True))
+        if origin not in {OWN_LIST, NO_ITEM}
+    }

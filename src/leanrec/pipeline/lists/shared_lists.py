@@ -49,6 +49,7 @@ class _Content(msgspec.Struct, array_like=True, frozen=True):
     reasons: list[tuple[str, ...]] | None
     fallback: str | None
     note: str | None
+    sources: list[str]
 
 
 class SharedLists:
@@ -121,6 +122,7 @@ class SharedLists:
             [item.reasons for item in items] if key.reasons else None,
             recommendations.fallback,
             recommendations.note,
+            [item.source for item in items],
         )
         field = self._digest_list(key, snapshot, history)
         self.store.keep(_digest_user(user), field, self._encode(content))
@@ -134,11 +136,11 @@ class SharedLists:
         reasons = [()] * len(rows) if content.reasons is None else content.reasons
         catalog = snapshot.catalog
         items = []
-        for row, score, texts in zip(rows.tolist(), scores.tolist(), reasons, strict=True):
+        for row, score, texts, source in zip(rows.tolist(), scores.tolist(), reasons, content.sources, strict=True):
             if row < 0:
                 raise IndexError
             item, title, image_url = catalog.label(row)
-            items.append(RecommendedItem(item, title, score, tuple(texts), image_url))
+            items.append(RecommendedItem(item, title, score, tuple(texts), image_url, source))
         return Recommendations(
             request=make_id(),
             items=tuple(items),

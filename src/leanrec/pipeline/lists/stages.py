@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -93,12 +93,48 @@ class RankedItems:
         scores: score of each item.
         n_from_model: the model ranked this many items at the head of the list; the fallback ranked the others.
         from_fallback: the model had no evidence for the query, and the whole list is that of the fallback.
+        sources: name of the source of each item, "" for one of this list; () = all are of this list. The items of sources do not
+            count in ``n_from_model``.
     """
 
     rows: tuple[int, ...]
     scores: tuple[float, ...]
     n_from_model: int
     from_fallback: bool
+    sources: tuple[str, ...] = ()
+
+    @property
+    def own_ranks(self) -> Sequence[int]:
+        """Ranks of the items that are not those of sources."""
+        ranks = range(len(self.rows))
+        return [rank for rank in ranks if not self.sources[rank]] if self.sources else ranks
+
+    def name_sources(self) -> tuple[str, ...]:
+        """Where each item comes from; see ``RecommendedItem.source``."""
+        n_ranked = 0 if self.from_fallback else self.n_from_model
+        names = ("model",) * n_ranked + ("fallback",) * (len(self.own_ranks) - n_ranked)
+        if not self.sources:
+            return names
+        own = iter(names)
+        return tuple([name or next(own) for name in self.sources])
+
+    def find_ranks(self, source: str) -> list[int]:
+        """Ranks of the items of a source."""
+        return [rank for rank, name in enumerate(self.sources) if name == source]
+
+    def leave_out(self, rows: Collection[int]) -> "RankedItems":
+        """The list without these items."""
+        kept = [rank for rank, row in enumerate(self.rows) if row not in rows]
+        n_from_model = sum(rank < self.n_from_model for rank in kept)
+        return dataclasses.replace(self.take(kept), n_from_model=n_from_model)
+
+    def insert(self, placed: Mapping[int, tuple[int, float, str]]) -> "RankedItems":
+        """The list with row, score and source of other items at these ranks, from 0 on; the items of this one move down."""
+        own = iter(zip(self.rows, self.scores, ("",) * len(self.rows), strict=True))
+        ranks = range(len(self.rows) + len(placed))
+        parts = [placed[rank] if rank in placed else next(own) for rank in ranks]
+        rows, scores, sources = zip(*parts, strict=True)
+        return RankedItems(rows, scores, self.n_from_model, self.from_fallback, sources)
 
     def take(self, ranks: Sequence[int]) -> "RankedItems":
         """A list with the items of these ranks, from 0 on; ranks behind its end are left out. None of the fallback comes earlier."""
@@ -148,20 +184,34 @@ class StageTimer:
 
 
 def trace_stages(
-    timer: StageTimer, found: RankedItems, queries: Queries, n_items: int, rules: ItemRules, context: Context
+    timer: StageTimer,
+    found: RankedItems,
+    queries: Queries,
+    n_items: int,
+    rules: ItemRules,
+    context: Context,
+    n_candidates: Mapping[str, int],
 ) -> tuple[StageTrace, ...]:
-    """The stages of the list of one query (B = 1) over N items. O(N), after the list was made and timed."""
+    """The stages of the list of one query (B = 1) over N items. O(N), after the list was made and timed.
+
+    ``n_candidates`` has the number of candidates of each source that was asked.
+    """
     dropped = _count_dropped(queries, n_items, rules, context)
     n_allowed, n_listed = n_items - sum(dropped.values()), len(found.rows)
     n_ranked = 0 if found.from_fallback else found.n_from_model
-    lower = {"no evidence" if n_ranked < n_listed else "lower score": n_allowed - n_ranked}
-    counts = {
+    lower = {"no evidence" if n_ranked < len(found.own_ranks) else "lower score": n_allowed - n_ranked}
+    n_own = len(found.own_ranks)
+    counts: dict[str, tuple[int, int, dict[str, int]]] = {
         "rules": (n_items, n_allowed, dropped),
         "retrieve": (n_allowed, n_ranked, {reason: count for reason, count in lower.items() if count}),
-        "fill": (n_ranked, n_listed, {}),
+        "fill": (n_ranked, n_own, {}),
         "explore": (n_listed, n_listed, {}),
         "explain": (n_listed, n_listed, {}),
     }
+    for name, n_found in n_candidates.items():
+        n_placed = found.sources.count(name)
+        unused = {"no place": n_found - n_placed} if n_found > n_placed else {}
+        counts[f"source {name}"] = (n_found, n_placed, unused)
     return tuple(
         StageTrace(stage, spent, *counts[stage], timer.budgets[stage]) for stage, spent in timer.milliseconds.items()
     )

@@ -1,0 +1,64 @@
+"""Files of sources: what is read, and what is refused with advice."""
+
+from pathlib import Path
+
+import pytest
+
+from leanrec.cli.serving.source_file import read_sources
+from leanrec.errors import SettingError
+from leanrec.models.baselines.popularity import Popularity
+from leanrec.pipeline.lists.new_items import NewItems
+from leanrec.pipeline.lists.sources import CandidateSource
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "sources.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_sources_are_read(tmp_path: Path) -> None:
+    text = """
+    [[source]]
+    model = "new_items,column=released"
+    positions = [3]
+
+    [[source]]
+    model = "popularity,half_life=7"
+    quota = 2
+    where = {genres = ["Comedy", "Drama"]}
+    name = "trends"
+    """
+    assert read_sources(write(tmp_path, text)) == (
+        CandidateSource(NewItems("released"), positions=(3,)),
+        CandidateSource(Popularity(half_life=7), 2, (), {"genres": ["Comedy", "Drama"]}, "trends"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("source = ", "must be TOML"),
+        ("", r"must have tables \[\[source\]\].*Got nothing"),
+        ('model = "ease"', "and nothing else. Got model"),
+        ("source = 3", "must have tables"),
+        ("[[source]]\nquota = 1", "source 1: model must be a text"),
+        ('[[source]]\nmodel = "ease"\nqouta = 1', "Got qouta. Did you mean quota"),
+        ('[[source]]\nmodel = "ease"\nquota = true', "quota must be a whole number. Got True"),
+        ('[[source]]\nmodel = "ease"\npositions = 3', "positions must be an array"),
+        ('[[source]]\nmodel = "ease"\nwhere = "x"', "where must be a table"),
+        ('[[source]]\nmodel = "ease"\nname = 1', "name must be a text"),
+        ('[[source]]\nmodel = "ease"\nquota = 0', "source 1: quota must be a number of at least 1"),
+        ('[[source]]\nmodel = "eaze"', "source 1: .*ease"),
+        ('[[source]]\nmodel = "new_items,colunm=a"', "no setting but column=NAME"),
+        ('[[source]]\nmodel = "ease"\n[[source]]\nmodel = "ease"', "Two are 'ease'"),
+    ],
+)
+def test_what_cannot_be_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        read_sources(write(tmp_path, text))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="must be a text file that can be read"):
+        read_sources(tmp_path / "none.toml")
