@@ -31,6 +31,7 @@ from leanrec.data.ingest.encoding import EncodedLog, encode_log, find_ids, make_
 from leanrec.data.ingest.forms.headers import read_delimiter, read_names
 from leanrec.data.ingest.forms.lines import check_layout
 from leanrec.data.ingest.link_files import add_links, read_links
+from leanrec.data.ingest.meaning.calendars import describe_year
 from leanrec.data.ingest.meaning.id_forms import IdForms
 from leanrec.data.ingest.meaning.number_text import NumberMarks
 from leanrec.data.ingest.meaning.rating_text import RatingWords
@@ -57,7 +58,7 @@ _COUNTED_ROWS = 1_000_000
 _MANY_ROWS = 20
 _EXAMPLE_SHARE = 0.01
 _WITH_EXAMPLE = ("time not understood", "rating is not a finite number", "weight is not a finite number")
-_IMPOSSIBLE_TIME = "time before 1990 or in the future"
+_IMPOSSIBLE_TIMES = ("time before 1990 or in the future", "negative order")
 P = ParamSpec("P")
 _NOT_USED = re.compile(r"Not used: (?P<name>.+?) \((?P<what>.*)\)\.", re.DOTALL)
 
@@ -747,14 +748,16 @@ def _advise(engine: SqlEngine, read: _ReadLog, counts: Mapping[str, int]) -> str
         role = worst.removeprefix("missing ")
         names = ", ".join(dict.fromkeys(repr(getattr(each, role)) for each in read.staged.columns))
         return f'Such rows have no {role} in the column {names}. If another column has the {role}s: columns={{"{role}": "COLUMN"}}.'
-    if worst not in (*_WITH_EXAMPLE, _IMPOSSIBLE_TIME):
+    if worst not in (*_WITH_EXAMPLE, *_IMPOSSIBLE_TIMES):
         return "Check the columns, or relax the cleaning rules."
     example = find_example(engine, read.staged, worst)
     advice = f"A field that was rejected for this reason holds {example!r}. "
     if example is not None and example.startswith("'"):
         advice += "Its apostrophe is the mark of a spreadsheet for text: remove it from the values. "
+    if worst in _IMPOSSIBLE_TIMES and example is not None:
+        advice += describe_year(example)
     advice += "Name the right column, or correct the values."
-    if worst.startswith("time"):
+    if worst in _IMPOSSIBLE_TIMES or worst.startswith("time"):
         advice += f' Times are understood as {FORMS}. For another format pass time_format, such as "%d-%b-%y"; '
         advice += 'if the column is no time, pass columns={"time": None}.'
     return advice

@@ -510,11 +510,13 @@ def _count_types(engine: SqlEngine, staged: StagedLog) -> None:
 
 def find_example(engine: SqlEngine, staged: StagedLog, reason: str) -> str | None:
     """Return the original text of a field that was rejected for this reason; reads the first rows again."""
-    role = reason.partition(" ")[0]
+    role = "time" if reason == "negative order" else reason.partition(" ")[0]
     reader = dataclasses.replace(staged.reader, raw=True)
     test = f"bad = {CODE[reason]}"
     if reason == "time before 1990 or in the future":
         test = f"t < {FIRST_TIMESTAMP} OR t > {_latest_time()}"
+    elif reason == "negative order":
+        test = "t < 0"
     for i, part in enumerate(staged.parts):
         if getattr(staged.columns[i], role, None) is not None:
             select = f"SELECT raw_{role} FROM ({reader.select_rows(part, i)}) WHERE {test} LIMIT 1"
