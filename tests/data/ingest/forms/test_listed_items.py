@@ -171,3 +171,11 @@ def test_baskets_are_read_where_the_marks_of_the_lists_are_more_than_those_of_th
     data, _ = leanrec.ingest(tmp_path / "baskets.csv")
     assert (len(data.events), data.users.ids.tolist()) == (35, [f"m{n}" for n in range(1, 8)])
     assert set(data.items.ids.tolist()) == {f"i{n}" for n in range(1, 12)}
+
+
+def test_rows_may_have_one_impression(tmp_path: Path) -> None:
+    rows = [f"{k}\tU{k % 3}\t11/{1 + k}/2019 9:05:58 AM\tN90 N91\tN{k % 4}-{k % 2}\n" for k in range(12)]
+    (tmp_path / "log.tsv").write_text("".join(rows))
+    data, report = leanrec.ingest(tmp_path / "log.tsv")
+    assert {name: facts["events"] for name, facts in report.event_types.items()} == {"click": 12, "impression": 6}
+    assert set(data.items.ids.tolist()) == {"N90", "N91", "N0", "N1", "N2", "N3"}

@@ -99,10 +99,10 @@ class _Survey:
         """Whether the cells list ids with blanks between them; beside impressions, two of them are enough."""
         return bool(self.cells) and self.several[" "] * 2 >= self.cells and self.ids[" "] >= _NEARLY_ALL * self.cells
 
-    @property
-    def is_impressions(self) -> bool:
-        """Whether the cells list impressions."""
-        return bool(self.cells) and self.impressions == self.cells and self.several[" "] * 2 >= self.cells
+    def is_impressions(self, *, certain: bool = False) -> bool:
+        """Whether the cells list impressions; with ``certain``, all may be of one item, such as N21-1."""
+        has_form = bool(self.cells) and self.impressions == self.cells
+        return has_form and (certain or self.several[" "] * 2 >= self.cells)
 
 
 def _survey_columns(engine: SqlEngine, part: "SourcePart", columns: Sequence[str]) -> dict[str, _Survey]:
@@ -164,11 +164,17 @@ def find_cell_lists(
         return None
     if item is not None:
         survey = _survey_columns(engine, part, [item])[item]
-        if not survey.is_impressions and not survey.find_delimiter(certain=_is_list_name(item, role_names)):
+        if not survey.is_impressions(certain=_is_impressions_name(item)) and not survey.find_delimiter(
+            certain=_is_list_name(item, role_names)
+        ):
             return None
     columns = [name for name in texts if name != user]
     surveys = _survey_columns(engine, part, columns) if columns else {}
-    shown = [name for name in columns if surveys[name].is_impressions and item in {None, name}]
+    shown = [
+        name
+        for name in columns
+        if surveys[name].is_impressions(certain=_is_impressions_name(name)) and item in {None, name}
+    ]
     if len(shown) == 1:
         before = [name for name in columns if name != shown[0] and surveys[name].is_history]
         return CellLists(impressions=shown[0], history=before[0] if len(before) == 1 else None)
@@ -246,11 +252,15 @@ def name_behaviors(engine: SqlEngine, part: "SourcePart") -> "SourcePart":
     if file is None or part.names != numbers or file.names != numbers or part.types["1"] != "DOUBLE":
         return part
     surveys = _survey_columns(engine, part, ["4", "5"])
-    if not (surveys["5"].is_impressions and surveys["4"].is_history):
+    if not (surveys["5"].is_impressions(certain=True) and surveys["4"].is_history):
         return part
     named = dataclasses.replace(file, names=_BEHAVIORS)
     types = dict(zip(_BEHAVIORS, part.types.values(), strict=True))
     return dataclasses.replace(part, scan=named.scan(), types=types, file=named)
+
+
+def _is_impressions_name(name: str) -> bool:
+    return normalize_name(name) == _BEHAVIORS[-1]
 
 
 def _is_list_name(name: str, role_names: Mapping[str, Collection[str]]) -> bool:
