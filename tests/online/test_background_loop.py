@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from leanrec.errors import SourceError
-from leanrec.online.background_loop import BackgroundLoop, long_turns
+from leanrec.online.background_loop import BackgroundLoop
 
 
 class Counter(BackgroundLoop):
@@ -66,20 +66,3 @@ def test_a_loop_must_say_what_it_does() -> None:
     with BackgroundLoop("test-loop", report, 0.005):
         assert reported.wait(30)
     assert reports == ["NotImplementedError()"]
-
-
-def test_turns_are_long_until_the_last_work_ends() -> None:
-    before = sys.getswitchinterval()
-    try:
-        sys.setswitchinterval(0.5e-3)
-        with long_turns():
-            with long_turns():
-                assert sys.getswitchinterval() == pytest.approx(5e-3)
-            assert sys.getswitchinterval() == pytest.approx(5e-3)
-        assert sys.getswitchinterval() == pytest.approx(0.5e-3)
-        sys.setswitchinterval(0.02)
-        with long_turns():
-            assert sys.getswitchinterval() == pytest.approx(0.02)
-        assert sys.getswitchinterval() == pytest.approx(0.02)
-    finally:
-        sys.setswitchinterval(before)

@@ -21,6 +21,7 @@ from leanrec.events import SQLiteEventStore, UserEvent
 from leanrec.models import get_model
 from leanrec.online import LivePipeline
 from leanrec.pipeline import Pipeline, RecordResult
+from leanrec.types import Events
 
 
 def _fit(model: str) -> Pipeline:
@@ -102,6 +103,45 @@ def test_old_versions_are_freed(log: SQLiteEventStore) -> None:
     live.replace(_fit("popularity"))
     gc.collect()
     assert old() is None
+
+
+def test_the_lists_of_an_old_version_are_dropped_with_it(log: SQLiteEventStore) -> None:
+    live = LivePipeline(_fit("item_knn"), log)
+    old = live.pipeline
+    for user in old.fitted_user_ids.tolist():
+        live.recommend(user)
+    assert len(old._lists) == len(old.fitted_user_ids)
+    live.replace(_fit("popularity"))
+    assert len(old._lists) == 0
+
+
+def test_events_wait_for_no_read_of_the_store_while_a_version_takes_over(
+    log: SQLiteEventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = LivePipeline(_fit("popularity"), log)
+    _record(live, log, [_click(1)])
+    read = log.events
+    reads: list[tuple[int, bool]] = []
+
+    def read_events(**span: int) -> Events:
+        reads.append((span.get("after", 0), live._recording.locked()))
+        if len(reads) == 1:  # an event that comes after the replay
+            _record(live, log, [_click(2)])
+        return read(**span)
+
+    warm_up = Pipeline.warm_up
+
+    def warm_up_while_events_arrive(pipeline: Pipeline) -> None:
+        _record(live, log, [_click(3)])
+        warm_up(pipeline)
+
+    monkeypatch.setattr(log, "events", read_events)
+    monkeypatch.setattr(Pipeline, "warm_up", warm_up_while_events_arrive)
+    replayed = live.replace(_fit("popularity"))
+    assert _count(live.pipeline) == replayed.last_seq == live.last_seq
+    assert _count(live.pipeline) >= 2
+    assert reads
+    assert not any(is_locked for _, is_locked in reads)
 
 
 def test_items_that_are_added_while_a_version_loads_are_there(log: SQLiteEventStore) -> None:

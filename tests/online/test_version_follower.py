@@ -1,10 +1,13 @@
 """Version follower: what is promoted in a store is served."""
 
+import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from conftest import make_dataset
-from leanrec import artifacts
+from leanrec import artifacts, pacing
 from leanrec.events import SQLiteEventStore
 from leanrec.models import get_model
 from leanrec.online import LivePipeline, VersionFollower, VersionStore
@@ -43,3 +46,30 @@ def test_a_promotion_is_followed(tmp_path: Path) -> None:
             store.promote(first.id)
             _wait_for(lambda: live.pipeline.version == first.id)
     assert artifacts.read_digest(first.path).startswith(live.pipeline.version)
+
+
+def test_a_version_is_loaded_with_pauses_for_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = VersionStore.create(tmp_path / "store")
+    first, second = (
+        store.add(Pipeline.fit(get_model(model)(), make_dataset()).save(tmp_path / model))
+        for model in ("popularity", "item_knn")
+    )
+    store.promote(first.id)
+    sleeping: list[str] = []
+
+    class Clock:
+        thread_time = staticmethod(time.perf_counter)
+
+        def sleep(self, _: float) -> None:
+            sleeping.append(threading.current_thread().name)
+
+    monkeypatch.setattr(pacing, "_MIN_WORKED", 0.0)
+    monkeypatch.setattr(pacing, "time", Clock())
+    with SQLiteEventStore(tmp_path / "events.db") as log:
+        live = LivePipeline(Pipeline.load(first.path), log)
+        assert sleeping == []
+        with VersionFollower(live, store, lambda _: None, interval=0.01):
+            store.promote(second.id)
+            _wait_for(lambda: live.pipeline.version == second.id)
+    assert set(sleeping) == {"leanrec-versions"}
+    assert len(sleeping) > 20  # one after each array, among others

@@ -1,20 +1,16 @@
 """Background loop: a thread that does something every few seconds until it is closed, and goes on after an error."""
 
-import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Self
 
 from leanrec.errors import LeanrecError
 
-__all__ = ["BackgroundLoop", "long_turns", "lower_priority"]
+__all__ = ["BackgroundLoop", "lower_priority"]
 
 _MAX_NICENESS = 19
-_LONG_TURN = 5e-3  # seconds, Python's default
-_taking_turns = threading.Lock()
-_waiting_intervals: list[float] = []  # those to return to, one for each call of ``long_turns`` under way
 
 
 class BackgroundLoop:
@@ -88,22 +84,3 @@ def lower_priority(niceness: int) -> None:
         # What is below the niceness of the process would need a privilege.
         raised = min(_MAX_NICENESS, os.getpriority(os.PRIO_PROCESS, thread) + niceness)
         os.setpriority(os.PRIO_PROCESS, thread, raised)
-
-
-@contextlib.contextmanager
-def long_turns() -> Iterator[None]:
-    """Let the threads of this process hold the interpreter for 5 ms at a time, where a server has made it shorter.
-
-    For long work in Python beside a server, such as loading a version. With turns of 0.5 ms each list would be interrupted by
-    it: on one core the 99th percentile of the lists was 130 ms while versions changed, and is 22 ms with long turns.
-    """
-    with _taking_turns:
-        _waiting_intervals.append(sys.getswitchinterval() if not _waiting_intervals else _waiting_intervals[0])
-        sys.setswitchinterval(max(_LONG_TURN, _waiting_intervals[0]))
-    try:
-        yield
-    finally:
-        with _taking_turns:
-            before = _waiting_intervals.pop()
-            if not _waiting_intervals:
-                sys.setswitchinterval(before)

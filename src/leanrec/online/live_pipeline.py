@@ -14,6 +14,7 @@ from leanrec.events.user_events import UserEvent, to_events
 from leanrec.online.trials.guards import TrialGuards
 from leanrec.online.trials.live_trial import CANDIDATE, LiveTrial
 from leanrec.online.versions import VersionTrial
+from leanrec.pacing import pause
 from leanrec.pipeline.log_snapshot import save_snapshot
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.replay import ReplayResult, bind_log, replay_hidden, replay_items
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from leanrec.online.version_store import VersionStore
 
 __all__ = ["LivePipeline", "LiveVersion"]
+
+_MAX_CATCH_UPS = 5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -251,11 +254,12 @@ class LivePipeline:
         SourceError, and changes nothing, if the version was fitted on other data than those of the log.
         """
         with self._forgetting:
-            trial = self.trial
+            old, trial = self.pipeline, self.trial
             replayed = self._take_over(pipeline, self._set_current)
             self._state, self.snapshot_seq = replayed.state, replayed.snapshot_seq
         if trial is not None:
             trial.close()
+        old.drop_lists()  # here, and not at once in whatever thread was the last to use it
         return replayed
 
     def start_trial(self, pipeline: Pipeline, trial: VersionTrial) -> ReplayResult:
@@ -288,22 +292,47 @@ class LivePipeline:
         if self.pipeline.learns:
             pipeline.start_learning()
         pipeline.share_lists(self.pipeline.list_store)
+        pause()
         replayed = bind_log(pipeline, self._log, rebind=self._rebind)
+        pause()
         pipeline.warm_up()
+        pause()
+        replayed = self._catch_up(pipeline, replayed)
         with self._adding_items, self._hiding:
             replay_hidden(pipeline, self._log)
             n_added, _ = replay_items(pipeline, *self._log.items())  # those that arrived meanwhile
             replayed = dataclasses.replace(replayed, n_items=replayed.n_items + n_added)
-            with self._recording:
-                last = self._log.last_seq
-                late = pipeline.record_events(self._log.events(after=replayed.last_seq, until=last))
+            with (
+                self._recording
+            ):  # no event is answered meanwhile, so that the store is only asked for those that have come since
+                last = max(self._last_seq, replayed.last_seq)
+                late = self._replay_late(pipeline, replayed.last_seq, last)
                 if n_added and (replayed.rejected or replayed.rejected_before):
                     early = self._log.user_events_of(self._log.items()[0].tolist(), until=last)
                     pipeline.record_events(to_events(early), replace=True)
                 has_rejected = bool(replayed.rejected or replayed.rejected_before or late.rejected)
                 install(pipeline, last, has_rejected=has_rejected)
-        rejected = (*replayed.rejected, *late.rejected)
-        return dataclasses.replace(replayed, applied=replayed.applied + late.applied, rejected=rejected, last_seq=last)
+        return _add_late(replayed, late, last)
+
+    def _catch_up(self, pipeline: Pipeline, replayed: ReplayResult) -> ReplayResult:
+        """Replay the events that arrived since, until there are none or only those of a moment."""
+        for _ in range(_MAX_CATCH_UPS):
+            last = self._last_seq
+            if last <= replayed.last_seq:
+                break
+            replayed = _add_late(replayed, self._replay_late(pipeline, replayed.last_seq, last), last)
+        return replayed
+
+    def _replay_late(self, pipeline: Pipeline, after: int, until: int) -> RecordResult:
+        if until <= after:
+            return RecordResult(0)
+        return pipeline.record_events(self._log.events(after=after, until=until))
+
+
+def _add_late(replayed: ReplayResult, late: RecordResult, last: int) -> ReplayResult:
+    """The result with events that were replayed later, up to the number ``last``."""
+    rejected = (*replayed.rejected, *late.rejected)
+    return dataclasses.replace(replayed, applied=replayed.applied + late.applied, rejected=rejected, last_seq=last)
 
 
 class _Install(Protocol):

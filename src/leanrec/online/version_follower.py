@@ -4,9 +4,10 @@ import time
 from collections.abc import Callable
 
 from leanrec.errors import LeanrecError
-from leanrec.online.background_loop import BackgroundLoop, long_turns
+from leanrec.online.background_loop import BackgroundLoop
 from leanrec.online.live_pipeline import LivePipeline
 from leanrec.online.version_store import VersionStore
+from leanrec.pacing import paced_work
 from leanrec.pipeline.pipeline import Pipeline
 
 __all__ = ["VersionFollower"]
@@ -40,7 +41,7 @@ class VersionFollower(BackgroundLoop):
             return
         start = time.monotonic()
         try:
-            with long_turns():
+            with paced_work():
                 self._live.replace(Pipeline.load(self._store.find(version).path))
         except LeanrecError as error:
             self.report(f"Version {version} cannot be served, so {self._live.pipeline.version} goes on: {error}")

@@ -39,6 +39,18 @@ def make_list(name: str) -> Recommendations:
     return Recommendations(name, ())
 
 
+def test_all_lists_are_dropped_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    lists, snapshot = ListCache(1_000), Version(object())
+    for user in range(450):
+        lists.put(KEY._replace(user=user), snapshot, None, make_list("a"))
+    left: list[int] = []
+    monkeypatch.setattr(list_cache, "pause", lambda: left.append(len(lists)))
+    lists.clear()
+    assert left == [250, 50, 0]
+    lists.put(KEY, snapshot, None, make_list("b"))
+    assert lists.get(KEY, snapshot, None) == make_list("b")
+
+
 def test_a_list_is_of_one_snapshot_and_one_history() -> None:
     lists, snapshot, history = ListCache(2), Version(object()), object()
     lists.put(KEY, snapshot, history, make_list("a"))

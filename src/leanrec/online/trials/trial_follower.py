@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable
 
 from leanrec.errors import ArtifactError, LeanrecError
-from leanrec.online.background_loop import BackgroundLoop, long_turns
+from leanrec.online.background_loop import BackgroundLoop
 from leanrec.online.live_pipeline import LivePipeline
 from leanrec.online.version_store import VersionStore
 from leanrec.online.versions import VersionTrial
+from leanrec.pacing import paced_work
 from leanrec.pipeline.pipeline import Pipeline
 
 __all__ = ["TrialFollower", "start_stored_trial"]
@@ -165,7 +166,7 @@ def _start_trial(live: LivePipeline, store: VersionStore, trial: VersionTrial, r
     if live.pipeline.version == trial.version:  # it was promoted, and the store will say so
         return True
     try:
-        with long_turns():
+        with paced_work():
             pipeline = Pipeline.load(store.find(trial.version).path)
             running = store.trial()  # by now: loading takes time, and the share may have changed meanwhile
             if running is not None and running.salt == trial.salt:
