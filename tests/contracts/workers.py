@@ -26,6 +26,8 @@ def prepare_process() -> None:
     """Set the environment of this process and of those it starts."""
     # Threads that wait for work sleep, so that they do not take a core from the other worker.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # OpenBLAS reads the exponent of a number of cycles: by default, its threads spin for 20 ms after each product.
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     # Tests of threads need two, whatever the machine has.
     os.environ.setdefault("NUMBA_NUM_THREADS", str(max(2, os.cpu_count() or 1)))
     if in_worker():
