@@ -174,7 +174,7 @@ def test_baskets_are_read_where_the_marks_of_the_lists_are_more_than_those_of_th
 
 
 def test_rows_may_have_one_impression(tmp_path: Path) -> None:
-    rows = [f"{k}\tU{k % 3}\t11/{1 + k}/2019 9:05:58 AM\tN90 N91\tN{k % 4}-{k % 2}\n" for k in range(12)]
+    rows = [f"{k}\tU{k % 3}\t11/{9 + k}/2019 9:05:58 AM\tN90 N91\tN{k % 4}-{k % 2}\n" for k in range(12)]
     (tmp_path / "log.tsv").write_text("".join(rows))
     data, report = leanrec.ingest(tmp_path / "log.tsv")
     assert {name: facts["events"] for name, facts in report.event_types.items()} == {"click": 12, "impression": 6}
