@@ -172,8 +172,11 @@ def test_several_processes_need_a_log_in_a_file(tmp_path: Path) -> None:
 
 
 def test_a_port_in_use_raises(model: Path) -> None:
-    with started(model) as server, pytest.raises(SettingError, match="port 0 for any that is free"):
-        serve(model, port=server.client.base_url.port or 0, log_path=model.parent / "other.db")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as holder,
+        pytest.raises(SettingError, match="port 0 for any that is free"),
+    ):
+        serve(model, port=holder.getsockname()[1], log_path=model.parent / "other.db")
 
 
 def test_versions_change_under_load_without_a_failed_or_mixed_answer(tmp_path: Path) -> None:
