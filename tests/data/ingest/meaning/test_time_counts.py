@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from leanrec.data.ingest.ingest import ingest
-from leanrec.data.ingest.meaning.time_counts import describe_doubt
+from leanrec.data.ingest.meaning.time_counts import describe_doubt, guess_count
 
 
 def write(path: Path, name: str, *times: str) -> Path:
@@ -45,10 +45,23 @@ def stamps(source: object, **options: str) -> list[str]:
         ("date", ["2023-W01", "2023-W19"], ["2023-01-02 00:00:00", "2023-05-08 00:00:00"]),
         ("week", ["2023-W01", "2023-W19"], ["2023-01-02 00:00:00", "2023-05-08 00:00:00"]),
         ("month", ["2023-05", "2023-06"], ["2023-05-01 00:00:00", "2023-06-01 00:00:00"]),
+        ("Ticks", ["638459319000000000", "638459640000000000"], ["2024-03-13 13:05:00", "2024-03-13 22:00:00"]),
+        ("jd", ["2460383.0", "2460383.5"], ["2024-03-13 12:00:00", "2024-03-14 00:00:00"]),
+        ("mjd", ["60382.0", "60382.5"], ["2024-03-13 00:00:00", "2024-03-13 12:00:00"]),
+        ("datenum", ["739324.0", "739324.5"], ["2024-03-13 00:00:00", "2024-03-13 12:00:00"]),
+        ("excel_time", ["45364", "45365.5"], ["2024-03-13 00:00:00", "2024-03-14 12:00:00"]),
+        ("order_month", ["Jan 2024", "Feb 2024"], ["2024-01-01 00:00:00", "2024-02-01 00:00:00"]),
+        ("date", ["12/2023", "01/2024"], ["2023-12-01 00:00:00", "2024-01-01 00:00:00"]),
+        ("date", ["Dez-23", "Mai-24"], ["2023-12-01 00:00:00", "2024-05-01 00:00:00"]),
+        ("date", ["2024-Q1", "2024-Q2"], ["2024-01-01 00:00:00", "2024-04-01 00:00:00"]),
+        ("qtr", ["4Q23", "1Q24"], ["2023-10-01 00:00:00", "2024-01-01 00:00:00"]),
+        ("week", ["KW 1/2023", "KW 19/2023"], ["2023-01-02 00:00:00", "2023-05-08 00:00:00"]),
+        ("endTime", ["2023-05-11 22:06", "2023-05-12 07:00"], ["2023-05-11 22:06:00", "2023-05-12 07:00:00"]),
         ("date", ["/Date(1683842768000)/", "/Date(1683842769000)/"], ["2023-05-11 22:06:08", "2023-05-11 22:06:09"]),
     ],
     ids=["excel", "ticks", "filetime", "webkit", "julian", "german", "french", "spanish", "clock with h", "russian", "polish", "chinese", "korean", "korean halves", "chinese halves", "hungarian",
-        "ordinals", "comma", "weeks", "week", "month", "json"],
+        "ordinals", "comma", "weeks", "week", "month", "dotnet", "jd", "mjd", "matlab",
+        "excel time", "order month", "month first", "short months", "quarters", "short quarters", "german weeks", "end", "json"],
 )  # fmt: skip
 def test_times_of_other_programs_are_recognized(
     name: str, times: list[str], moments: list[str], tmp_path: Path
@@ -87,3 +100,26 @@ def test_seconds_and_small_orders_are_in_no_doubt() -> None:
     assert describe_doubt(874_724_710, 893_286_638) is None
     assert describe_doubt(1, 50) is None
     assert describe_doubt(0, 45_000) is None
+
+
+@pytest.mark.parametrize(
+    ("numbers", "name"),
+    [
+        ((45_364, 45_999), "excel days"),
+        ((739_324, 739_400), "matlab days"),
+        ((2_460_383, 2_460_400), "julian days"),
+        ((638_459_319_000_000_000, 638_459_640_000_000_000), "dotnet ticks"),
+        ((1, 45_364), None),
+        ((1_700_000_000, 1_700_000_001), None),
+    ],
+)
+def test_numbers_are_guessed_by_their_size(numbers: tuple[int, int], name: str | None) -> None:
+    assert guess_count(*numbers) == name
+
+
+def test_days_of_an_unknown_name_are_told_and_the_advice_works(tmp_path: Path) -> None:
+    path = write(tmp_path / "log.csv", "serial", "45364", "45365")
+    told = next(each for each in ingest(path).report.warnings if each.startswith("Not used: serial"))
+    assert 'columns={"time": "serial"} with time_format="excel days"' in told
+    data = ingest(path, columns={"time": "serial"}, time_format="excel days").data
+    assert pd.to_datetime(data.events.time, unit="s").day.tolist() == [13, 14]

@@ -3,7 +3,7 @@
 import pytest
 
 from leanrec.data.engine import open_engine, quote_identifier, quote_literal
-from leanrec.data.ingest.meaning.time_periods import PERIODS, find_calendar, list_periods
+from leanrec.data.ingest.meaning.time_periods import find_calendar, list_single_times
 from leanrec.run import Run
 
 # Name of the column, a value, and the day on which the period begins ("": the text itself is a time; None: no time).
@@ -18,17 +18,38 @@ SINGLE = [
     ("month", "202413", None),
     ("month", "3", None),
     ("yearmonth", "202412", "2024-12-01"),
-    ("week", "2024-W11", "2024-03-11"),
+    ("week", "2024-W11", ""),
     ("week", "2024-11", "2024-03-11"),
     ("week", "202411", "2024-03-11"),
     ("week", "2024-03-11", ""),
     ("week", "11", None),
-    ("isoweek", "2020-W53", "2020-12-28"),
-    ("quarter", "2024-Q2", "2024-04-01"),
-    ("quarter", "2024Q4", "2024-10-01"),
-    ("period", "Q1 2024", "2024-01-01"),
+    ("isoweek", "2020-W53", ""),
+    ("quarter", "2024-Q2", ""),
+    ("quarter", "2024Q4", ""),
+    ("period", "Q1 2024", ""),
     ("quarter", "2", None),
     ("quarter", "Q5 2024", None),
+    ("order_month", "202403", "2024-03-01"),
+    ("billing_month", "Mar 2024", ""),
+    ("birth_month", "1990-01", None),
+    ("cohort_month", "2024-03", None),
+    ("Monat", "März 2024", ""),
+    ("wk", "KW 11/2024", ""),
+    ("week_start", "2024-03-11", ""),
+    ("day", "20240313", ""),
+    ("day_of_week", "3", None),
+    ("Ticks", "638459319000000000", ""),
+    ("ticks", "17", None),
+    ("jd", "2460383.5", ""),
+    ("mjd", "60382.5", ""),
+    ("datenum", "739324.5", ""),
+    ("DateNum", "7", None),
+    ("xldate", "45364", ""),
+    ("endTime", "2024-03-13 22:06", ""),
+    ("end_time", "2999-01-01", None),
+    ("watched", "2024-03-13", ""),
+    ("watched", "yes", None),
+    ("legend", "2024-03-13", None),
 ]
 CALENDARS = [
     ({"year": "2024", "month": "3"}, "2024-03-01"),
@@ -44,10 +65,9 @@ CALENDARS = [
 def test_a_period_is_the_day_on_which_it_begins() -> None:
     with open_engine(Run()) as engine:
         for kind, text, day in SINGLE:
-            assert kind in PERIODS
             row = f"(SELECT {quote_literal(text)} AS {quote_identifier(kind)})"
             found: list[str] = []
-            for period in list_periods(kind, kind):
+            for period in list_single_times(kind, is_text=True):
                 select = f"SELECT {period.test}, {period.value or quote_literal('')} FROM {row}"
                 fits, value = engine.fetch_rows(select)[0]
                 found += [value] if fits else []
@@ -62,6 +82,12 @@ def test_a_year_and_what_is_beside_it_are_one_time(fields: dict[str, str], time:
     with open_engine(Run()) as engine:
         fits, value = engine.fetch_rows(f"SELECT {period.test}, {period.value} FROM (SELECT {row})")[0]
     assert (value if fits else None) == time
+
+
+def test_numbers_have_no_notations_of_text() -> None:
+    tests = [single.test for single in list_single_times("month", is_text=False)]
+    assert len(tests) < len(list(list_single_times("month", is_text=True)))
+    assert not any("january" in test for test in tests)
 
 
 def test_a_year_alone_is_no_time() -> None:

@@ -14,6 +14,8 @@ __all__ = [
     "is_title",
     "list_roles",
     "names_amount",
+    "names_end",
+    "names_period",
     "names_time",
     "split_words",
     "summarizes_opinions",
@@ -257,6 +259,35 @@ _DONE = frozenset(
     ["add", "added", "create", "created", "rated", "reviewed", "viewed", "watched", "played", "listened", "visited", "clicked", "bought",
      "purchased", "ordered", "seen", "read", "posted", "submitted", "placed", "liked", "made", "logged", "recorded"]
 )  # fmt: skip
+_PERIODS = {
+    "week": frozenset(
+        [
+            "week",
+            "wk",
+            "isoweek",
+            "yearweek",
+            "kw",
+            "woche",
+            "semaine",
+            "semana",
+            "settimana",
+            "vecka",
+            "uke",
+            "неделя",
+            "周",
+        ]
+    ),
+    "month": frozenset(
+        ["month", "yearmonth", "yyyymm", "monat", "mois", "mes", "mese", "maand", "miesiac", "месяц", "月", "月份"]
+    ),
+    "quarter": frozenset(["quarter", "yearquarter", "qtr", "quartal", "trimestre", "kwartal", "квартал"]),
+    "day": frozenset(["day", "yyyymmdd", "jour", "dia", "giorno"]),
+    "period": frozenset(["period", "periode"]),
+}
+# The week of a year is none without the year, a number of days is none, and what is in a cohort or a forecast came at another time.
+_OTHER_PERIOD = frozenset(
+    ["cohort", "acquisition", "first", "forecast", "target", "due", "number", "count", "num", "per", "since", "last"]
+)
 _UNITS = frozenset(["s", "sec", "ms", "milli", "us", "micro", "ns", "nano"])
 _RATING = frozenset(["rating", "star", "score"])
 _EVENT = frozenset(
@@ -538,6 +569,23 @@ def names_amount(name: str) -> bool:
 def names_time(name: str) -> bool:
     """Whether a name has a word for a time or a date, of whatever it is: ``date_reviews``, ``Date Paid``."""
     return bool(set(split_words(name)) & {*_TIME, *_DATE_OF} - {"dat", "dt", "when", "moment", "data"})
+
+
+def names_period(name: str) -> str | None:
+    """Return the kind of period that a name says events are in: week of ``order_week``, month of ``Monat``; None where it says none.
+
+    The month of a birth or of a release is none.
+    """
+    words = split_words(name)
+    found = next((kind for kind, nouns in _PERIODS.items() if set(words) & nouns), None)
+    return None if set(words) & (_OTHER_TIME | _OTHER_PERIOD) else found
+
+
+def names_end(name: str) -> bool:
+    """Whether a name says when an event ended, or what users did then, and nothing else: ``endTime``, ``watched``, ``visited``."""
+    words = split_words(name)
+    is_end = len(words) == 2 and words[0] in {"end", "ended"} and words[1] in _TIME | {"at"}
+    return is_end or (len(words) == 1 and words[0] in _DONE)
 
 
 def summarizes_opinions(name: str) -> bool:

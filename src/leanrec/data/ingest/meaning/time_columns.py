@@ -6,9 +6,10 @@ from collections.abc import Collection, Sequence
 from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
 from leanrec.data.event_types import normalize_name
 from leanrec.data.ingest.meaning.column_names import guess_role, split_words
-from leanrec.data.ingest.meaning.time_periods import PERIODS, find_calendar, list_periods
+from leanrec.data.ingest.meaning.time_periods import Period, find_calendar, list_single_times
 from leanrec.data.ingest.sources import SourcePart
 from leanrec.data.ingest.text_files import extend_scan
+from leanrec.data.ingest.timestamps import is_number
 
 __all__ = ["TimeParts", "combine_times", "holds_clocks"]
 
@@ -80,7 +81,8 @@ def combine_times(engine: SqlEngine, part: SourcePart, given: Collection[str]) -
     * A date (or the number of a day) and a time of day (``order_date``, ``order_time``; ``date``, ``hour``) are one time.
       Their names differ in these words only, or there is one of each and one is called by this word alone.
     * A year with a quarter, month or week, a day and an hour, of these names, are one time.
-    * A single column of a name such as month or week has times such as 2024-03, 2024-W11, 202403 or days since 1970.
+    * A single column of a name such as month, order_week, Ticks or endTime has times such as 2024-03, Jan 2024, 2024-W11, 202403, days
+      since 1970, or what its name says.
     """
     every = [split_words(name) for name in part.names]
     if any((words[-1:] and words[-1] in _COMPLETE) or words[-2:] in _COMPLETE_ENDS for words in every):
@@ -94,8 +96,10 @@ def combine_times(engine: SqlEngine, part: SourcePart, given: Collection[str]) -
     calendar = find_calendar(by_name)
     if calendar is not None and _fits_all(engine, part, calendar.test):
         return _add_column(part, calendar.names, calendar.value, given)
-    periods = [period for name in PERIODS if name in by_name for period in list_periods(name, by_name[name])]
-    found = next((period for period in periods if _fits_all(engine, part, period.test)), None)
+    # Shorter names are more certain: month comes before billing_month.
+    texts = {name for name in by_name.values() if not is_number(part.types[name])}
+    singles = (list(list_single_times(name, is_text=name in texts)) for name in sorted(by_name.values(), key=len))
+    found = next(filter(None, (_find_fitting(engine, part, each) for each in singles if each)), None)
     if found is None:
         return part, None
     if found.value:
@@ -139,6 +143,13 @@ def _fits_all(engine: SqlEngine, part: SourcePart, test: str) -> bool:
     """Whether all of the first rows fit."""
     rows, fitting = engine.fetch_rows(f"SELECT count(*), count_if({test}) FROM {_sample(part)}", part.label)[0]
     return bool(rows) and rows == fitting
+
+
+def _find_fitting(engine: SqlEngine, part: SourcePart, periods: Sequence[Period]) -> Period | None:
+    """Return the first of the times of a column that all of the first rows have, None where there is none."""
+    tests = ", ".join(f"count_if({period.test})" for period in periods)
+    rows, *fitting = engine.fetch_rows(f"SELECT count(*), {tests} FROM {_sample(part)}", part.label)[0]
+    return next((period for period, fits in zip(periods, fitting, strict=True) if fits == rows > 0), None)
 
 
 def _join_pair(engine: SqlEngine, part: SourcePart, date: str, clock: str) -> str | None:

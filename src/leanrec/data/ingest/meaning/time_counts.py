@@ -41,7 +41,15 @@ _NAMED_COUNTS = {
     "xldate": DAYS,
 }
 
-NAMED_FORMATS = (DAYS, *CERTAIN_COUNTS, "unix days", "apple seconds", "modified julian days", "matlab days", *WORD_FORMATS)
+NAMED_FORMATS = (
+    DAYS,
+    *CERTAIN_COUNTS,
+    "unix days",
+    "apple seconds",
+    "modified julian days",
+    "matlab days",
+    *WORD_FORMATS,
+)
 """Formats that have a name instead of a strptime format."""
 
 # Number at 1970, and microseconds of one unit.
@@ -58,6 +66,8 @@ _DOUBTS = (
     (DAYS, "days as Excel counts them", 36_526, 47_848),
     ("unix days", "days since 1970", 10_957, 22_279),
     ("apple seconds", "seconds since 2001, as Apple counts them", 283_996_800, 820_454_400),
+    ("modified julian days", "modified Julian days", 51_544, 62_867),
+    ("matlab days", "days as MATLAB counts them", 730_486, 741_809),
 )
 # Numbers of the years 2000 to 2030, where they may be times.
 _LIKELY = {
@@ -149,7 +159,7 @@ def _parse_year_months(column: str) -> str:
     text = f"lower(trim({column}))"
     words = "|".join(word for word, _ in _WORDS)
     forms = (
-        (rf"^([0-9]{{4}})(?:[-/. ]|m| m)([0-9]{{1,2}})$", 1, 2),
+        (r"^([0-9]{4})(?:[-/. ]|m| m)([0-9]{1,2})$", 1, 2),
         (r"^([0-9]{4})[年년] ?([0-9]{1,2})[月월]$", 1, 2),
         (r"^([0-9]{1,2})[-/. ]([0-9]{4})$", 2, 1),
         (rf"^({words})[.]?(?:[-/ ']| de )?([0-9]{{4}})$", 2, 1),
@@ -158,7 +168,9 @@ def _parse_year_months(column: str) -> str:
     )
     year, month = (
         "coalesce("
-        + ", ".join(f"nullif(regexp_extract({text}, {quote_literal(form)}, {groups[i]}), '')" for form, *groups in forms)
+        + ", ".join(
+            f"nullif(regexp_extract({text}, {quote_literal(form)}, {groups[i]}), '')" for form, *groups in forms
+        )
         + ")"
         for i in (0, 1)
     )
@@ -175,7 +187,9 @@ def _parse_quarters(column: str) -> str:
     )
     year, quarter = (
         "coalesce("
-        + ", ".join(f"nullif(regexp_extract({text}, {quote_literal(form)}, {groups[i]}), '')" for form, *groups in forms)
+        + ", ".join(
+            f"nullif(regexp_extract({text}, {quote_literal(form)}, {groups[i]}), '')" for form, *groups in forms
+        )
         + ")"
         for i in (0, 1)
     )
@@ -188,7 +202,8 @@ def _parse_weeks(column: str) -> str:
     year_first = quote_literal(r"^([0-9]{4})[- ]?(?:W|KW|CW|WEEK)[ -]?([0-9]{1,2})(?:-([1-7]))?$")
     week_first = quote_literal(r"^(?:W|KW|CW|WK|WEEK)[. -]*([0-9]{1,2})[ ,/-]+([0-9]{4})$")
     year, week = (
-        f"coalesce(nullif(regexp_extract({text}, {year_first}, {i}), ''), regexp_extract({text}, {week_first}, {3 - i}))" for i in (1, 2)
+        f"coalesce(nullif(regexp_extract({text}, {year_first}, {i}), ''), regexp_extract({text}, {week_first}, {3 - i}))"
+        for i in (1, 2)
     )
     day = f"coalesce(nullif(regexp_extract({text}, {year_first}, 3), ''), '1')"
     return f"try_strptime({year} || '-W' || lpad({week}, 2, '0') || '-' || {day}, '%G-W%V-%u')"

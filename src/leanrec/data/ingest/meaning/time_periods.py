@@ -1,14 +1,17 @@
 """Periods as times: quarters, months, weeks and days in one column, or in columns of their own beside a year."""
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from leanrec.data.engine import quote_identifier, quote_literal
+from leanrec.data.ingest.meaning.column_names import names_end, names_period, split_words
+from leanrec.data.ingest.meaning.time_counts import PERIOD_FORMATS, find_count, parse_named
 
-__all__ = ["PERIODS", "Period", "find_calendar", "list_periods"]
+__all__ = ["Period", "find_calendar", "list_single_times"]
 
-PERIODS = ("day", "week", "yearweek", "isoweek", "month", "yearmonth", "quarter", "yearquarter", "period")
-"""Names of columns, in plain form, that may have periods as times."""
+_FIRST = 631_152_000  # 1990-01-01
+_DAY = 86_400
 
 _DAYS = {"days since 1970": (10_957, 22_279, 0), "days as Excel counts them": (36_526, 47_848, 25_569)}
 
@@ -27,34 +30,48 @@ class Period(NamedTuple):
     value: str
 
 
-def list_periods(kind: str, name: str) -> Iterator[Period]:
-    """Yield what a column of the name ``kind`` (one of ``PERIODS``) may have as times.
+def list_single_times(name: str, *, is_text: bool) -> Iterator[Period]:
+    """Yield what a column may have as times by its name, where no column is called a time. Numbers leave out notations of text.
 
-    Dates, months and ISO weeks (2024-03-13, 2024-03, 2024-W11), quarters (2024-Q1, Q1 2024), months and weeks without a mark
-    (202403), and numbers of days of the years 2000 to 2030.
+    * A period: dates, months, quarters and ISO weeks in the notations of ``PERIOD_FORMATS``, months and weeks without a mark
+      (202403), and numbers of days of the years 2000 to 2030.
+    * Numbers of another program that the name says: ``Ticks``, ``jd``, ``datenum``.
+    * Dates of what users did (``watched``), or of its end (``endTime``).
     """
     text = f"trim({quote_identifier(name)}::VARCHAR)"
-    is_week = kind.endswith("week")
-    if is_week:
-        for written in ("^([0-9]{4})-?([0-9]{2})$", "^([0-9]{4})-?[Ww]([0-9]{1,2})$"):
-            year, week = (f"regexp_extract({text}, {quote_literal(written)}, {group})" for group in (1, 2))
-            yield Period((name,), _fit(("year", year), ("week", week)), _week(year, week))
-    yield Period((name,), f"regexp_full_match({text}, '[0-9]{{4}}-([0-9]{{2}}-[0-9]{{2}}|[0-9]{{2}}|W[0-9]{{2}})')", "")
-    year = f"regexp_extract({text}, '[0-9]{{4}}')"
-    quarter = f"regexp_extract({text}, '[Qq]([1-4])', 1)"
-    is_quarter = f"regexp_full_match({text}, '[0-9]{{4}}[- ]?[Qq][1-4]|[Qq][1-4][- /]?[0-9]{{4}}')"
-    yield Period((name,), f"{is_quarter} AND {_fit(('year', year))}", _month(year, _first_month(quarter)))
+    kind = names_period(name)
+    if kind is not None:
+        yield from _list_periods(kind, name, is_text=is_text)
+    if (count := find_count(split_words(name))) is not None:
+        yield Period((name,), _is_past(parse_named(text, count)), "")
+    if is_text and names_end(name):
+        yield Period((name,), _is_past(f"try_cast({text} AS TIMESTAMP)"), "")
+
+
+def _list_periods(kind: str, name: str, *, is_text: bool) -> Iterator[Period]:
+    text = f"trim({quote_identifier(name)}::VARCHAR)"
+    if kind == "week":
+        year, week = (
+            f"regexp_extract({text}, {quote_literal('^([0-9]{4})-?([0-9]{2})$')}, {group})" for group in (1, 2)
+        )
+        yield Period((name,), _fit(("year", year), ("week", week)), _week(year, week))
+    yield Period((name,), f"regexp_full_match({text}, '[0-9]{{4}}-([0-9]{{2}}-[0-9]{{2}}|[0-9]{{2}})')", "")
+    for each in PERIOD_FORMATS if is_text else ():
+        yield Period((name,), _is_past(parse_named(text, each)), "")
+    number = f"try_cast({text} AS BIGINT)"
     if kind == "day":
         for low, high, zero in _DAYS.values():
-            number = f"try_cast({text} AS BIGINT)"
-            yield Period(
-                (name,),
-                f"{number} BETWEEN {low} AND {high}",
-                f"(DATE '1970-01-01' + ({number} - {zero})::INTEGER)::VARCHAR",
-            )
-    elif kind in {"month", "yearmonth", "period"}:
+            since = f"(DATE '1970-01-01' + ({number} - {zero})::INTEGER)::VARCHAR"
+            yield Period((name,), f"{number} BETWEEN {low} AND {high}", since)
+        yield Period((name,), _is_past(f"try_strptime({text}, '%Y%m%d')"), "")
+    elif kind in {"month", "period"}:
         year, month = (f"regexp_extract({text}, '^([0-9]{{4}})([0-9]{{2}})$', {group})" for group in (1, 2))
         yield Period((name,), _fit(("year", year), ("month", month)), _month(year, month))
+
+
+def _is_past(stamp: str) -> str:
+    """SQL: whether a time is of 1990 or later, and not in the future."""
+    return f"epoch({stamp}) BETWEEN {_FIRST} AND {int(time.time()) + _DAY}"
 
 
 def find_calendar(by_name: Mapping[str, str]) -> Period | None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
 from leanrec.data.event_types import resolve_event_weights, takes_back
 from leanrec.data.ingest.meaning.column_names import holds_codes, names_amount, names_time
+from leanrec.data.ingest.meaning.time_counts import CERTAIN_COUNTS, guess_count
 from leanrec.data.ingest.sources import SourcePart
 
 __all__ = ["describe_unused", "suggest_roles"]
@@ -92,7 +93,7 @@ def suggest_roles(engine: SqlEngine, part: SourcePart, names: Sequence[str]) -> 
     for name, values in _count_values(engine, part, list(names)[:_MAX_COLUMNS]).items() if names else ():
         roles = _find_roles(name, values, has_types=False) if values.filled else []
         if roles[:1] in (["rating"], ["label"], ["time"]) and values.distinct > 1:
-            found.append(f"{name!r} {_list_roles(name, [role for role in roles if role != 'content'])}")
+            found.append(f"{name!r} {_list_roles(name, values, [role for role in roles if role != 'content'])}")
     return f" Other columns may be used too: {'; '.join(found)}." if found else ""
 
 
@@ -132,12 +133,16 @@ def _describe_columns(engine: SqlEngine, part: SourcePart, names: Sequence[str],
             )
             continue
         roles = _find_roles(name, values, has_types=has_types)
-        yield f"Not used: {name} ({_describe_values(name, values)}; {_list_roles(name, roles)})."
+        yield f"Not used: {name} ({_describe_values(name, values)}; {_list_roles(name, values, roles)})."
 
 
-def _list_roles(name: str, roles: Sequence[str]) -> str:
+def _list_roles(name: str, values: _Values, roles: Sequence[str]) -> str:
     """Return the arguments that give a column each of the roles; the first one, which is most likely, ends in a colon."""
-    return ", ".join(f'{_HOW[role]}{"" if i else ":"} columns={{"{role}": "{name}"}}' for i, role in enumerate(roles))
+    told = [f'{_HOW[role]}{"" if i else ":"} columns={{"{role}": "{name}"}}' for i, role in enumerate(roles)]
+    count = None if values.low is None or values.high is None else guess_count(values.low, values.high)
+    if roles[:1] == ["time"] and count not in {None, *CERTAIN_COUNTS}:
+        told[0] += f' with time_format="{count}"'
+    return ", ".join(told)
 
 
 def _describe_values(name: str, values: _Values) -> str:
@@ -184,6 +189,8 @@ def _find_roles_of_numbers(name: str, values: _Values, *, has_types: bool) -> li
         _is_day(low) and _is_day(high)
     ):
         return ["time"]
+    if guess_count(low, high) is not None:
+        return ["time", "weight", "content"]
     marks = {(0, 1, 2), (_NO_OPINION, 1, 2), (_NO_OPINION, 1, 3)}
     if (low, high, values.distinct) in marks and not has_types:
         return ["label", "content"]
