@@ -352,6 +352,103 @@ FILES: dict[str, dict[str, str]] = {
             }
         ),
     },
+    "ali-ccp": {
+        "sample_skeleton_train.csv": lines(
+            "{k},1,0,bacff{u:02},3,301\x029\x031.0\x01205\x02{i}\x031.0\x01206\x027\x031.0"
+        ),
+        "common_features_train.csv": people("bacff{u:02},2,101\x02{u}\x031.0\x01121\x023\x031.0"),
+    },
+    "ali-display": {
+        "raw_sample.csv": lines("{u},{t},{i},430548_1007,1,0", "user,time_stamp,adgroup_id,pid,nonclk,clk"),
+        "ad_feature.csv": things("{i},6,8,1,9,170.0", "adgroup_id,cate_id,campaign_id,customer,brand,price"),
+        "user_profile.csv": people("{u},0,5,2,5", "userid,cms_segid,cms_group_id,final_gender_code,age_level"),
+    },
+    "avazu": {
+        "train.csv": lines(
+            "1000{k},0,14102100,1005,0,1fbe01fe,ecad2386,a99f214a,ddd2926{u:02},1570{i}",
+            "id,click,hour,C1,banner_pos,site_id,app_id,device_id,device_ip,C14",
+        )
+    },
+    "criteo-attribution": {
+        "criteo_attribution_dataset.tsv": lines(
+            "{k}\t{u}\t2273{i}\t0\t-1\t-1\t0\t1\t0.01",
+            "timestamp\tuid\tcampaign\tconversion\tconversion_timestamp\tconversion_id\tattribution\tclick\tcost",
+        )
+    },
+    "tenrec": {
+        "QK-article.csv": lines(
+            "{u},{i},1,0,3,9,2,20,{r}", "user_id,item_id,click,gender,age,exposure_count,item_score1,read_time,like"
+        )
+    },
+    "microlens": {
+        "MicroLens-50k_pairs.csv": lines("{u},{i},{t}000", "user,item,timestamp"),
+        "MicroLens-50k_titles.csv": things("{i},Video {i}", "item,title"),
+    },
+    "microlens-sequences": {
+        "MicroLens-50k_pairs.tsv": "".join(
+            f"{u}\t{' '.join(str(i) for _, i in PAIRS[4 * u - 4 : 4 * u])}\n" for u in range(1, 11)
+        )
+    },
+    "xing-2016": {
+        "interactions.csv": lines("{u}\t{i}\t1\t{t}", "user_id\titem_id\tinteraction_type\tcreated_at")
+        + "1\t7\t4\t1600099999\n",
+        "items.csv": things("{i}\t12,13\t3", "id\ttitle\tcareer_level"),
+        "users.csv": people("{u}\t1,2\t3", "id\tjobroles\tcareer_level"),
+        "impressions.csv": "user_id\tyear\tweek\titems\n1\t2015\t34\t1,2,3\n",
+    },
+    "xing-2017": {
+        "interactions.csv": lines(
+            "{u}\t{i}\t1\t{t}",
+            "\t".join(
+                f"recsyschallenge_v2017_interactions_final_anonym_training_export.{name}"
+                for name in ("user_id", "item_id", "interaction_type", "created_at")
+            ),
+        )
+    },
+    "jdata": {
+        "JData_Action_201602.csv": lines(
+            "{u}.0,{i},2016-02-{day:02} 23:59:02,,6,8,545", "user_id,sku_id,time,model_id,type,cate,brand"
+        )
+        + "1.0,7,2016-03-01 00:00:00,217.0,4,8,489\n",
+        "JData_Product.csv": things("{i},3,1,1,8,489", "sku_id,a1,a2,a3,cate,brand"),
+    },
+    "jdata-2019": {
+        "jdata_action.csv": lines("{u},{i},2018-03-{day:02} 20:00:00,5,1", "user_id,sku_id,action_time,module_id,type"),
+        "jdata_product.csv": things("{i},5,6,7,2017-01-01", "sku_id,brand,shop_id,cate,market_time"),
+        "jdata_user.csv": people("{u},5,1,2017-01-01,6", "user_id,age,sex,user_reg_tm,user_lv_cd"),
+    },
+    "lfm-1b": {
+        "LFM-1b_LEs.txt": lines("{u}\t16{i}\t27{i}\t84{i}\t{t}"),
+        "LFM-1b_tracks.txt": things("84{i}\tSong {i}\t16{i}"),
+        "LFM-1b_users.txt": people("{u}\tUK\t25\tm", "user_id\tcountry\tage\tgender"),
+    },
+    "lfm-2b": {
+        "listening_events.tsv": lines(
+            "{u}\t{i}\t3{i}\t2013-01-{day:02} 00:00:00", "user_id\ttrack_id\talbum_id\ttimestamp"
+        ),
+        "tracks.tsv": things("{i}\tBand {i}\tSong {i}", "track_id\tartist_name\ttrack_name"),
+        "users.tsv": people("{u}\tUS\t31\tm", "user_id\tcountry\tage\tgender"),
+    },
+    "kdd-2011": {
+        "trainIdx1.txt": "".join(
+            f"{u}|4\n" + "".join(f"{i}\t{10 * i}\t4127\t13:0{i}:00\n" for _, i in PAIRS[4 * u - 4 : 4 * u])
+            for u in range(1, 11)
+        )
+    },
+    "kdd-2012": {"rec_log_train.txt": lines("{u}\t{i}\t-1\t{t}") + "1\t7\t1\t1600099999\n"},
+    "kdd-2020": {"underexpose_train_click-0.csv": lines("{u},{i},0.98{k:04}")},
+    "epinions-extended": {
+        "rating.txt": lines("{i}\t{u}\t{r}\t1\t2001/01/{day:02}\t2001/01/{day:02}\t0\t0"),
+        "user_rating.txt": "1\t2\t1\t2001/01/01\n",
+        "mc.txt": things("{i}|9|3"),
+    },
+    "douban": {"user_movie.dat": lines("{u}\t{i}\t{r}"), "user_user.dat": "1\t2\t1\n2\t1\t1\n"},
+    "douban-short-comments": {
+        "DMSC.csv": lines(
+            "{k},Film {i},Pian {i},2017-01-22,{k},User {u},2015-05-{day:02},{r},nice,{k}",
+            "ID,Movie_Name_EN,Movie_Name_CN,Crawl_Date,Number,Username,Date,Star,Comment,Like",
+        )
+    },
 }
 
 
@@ -555,3 +652,23 @@ def test_the_guide_has_a_command_and_the_counts_of_each_known_data_set() -> None
     text = (Path(__file__).parents[3] / "docs" / "how-to" / "your-data-set.md").read_text()
     found = re.findall(r"\| `leanrec ingest \S+ --as (\S+)` \| [^|]+ \| (\S[^|]*) \|\n", text)
     assert [name for name, _ in found] == list(list_known())
+
+
+def test_what_is_taken_back_or_shown_counts_nothing(tmp_path: Path) -> None:
+    (tmp_path / "xing").mkdir()
+    jobs = ingest(write(tmp_path / "xing", "xing-2016")).report
+    assert {name: facts["weight"] for name, facts in jobs.event_types.items()} == {"1": 1, "4": 0}
+    (tmp_path / "weibo").mkdir()
+    accounts = ingest(write(tmp_path / "weibo", "kdd-2012"))
+    assert accounts.report.positive == 1
+    (tmp_path / "music").mkdir()
+    music = ingest(write(tmp_path / "music", "kdd-2011")).data
+    assert music.rating_range == (0, 100)
+    assert music.events.rating is not None
+    assert sorted(set(music.events.rating.tolist())) == [10 * i for i in range(8)]
+
+
+def test_scores_of_articles_are_no_ratings(tmp_path: Path) -> None:
+    events = ingest(write(tmp_path, "tenrec")).data.events
+    assert events.rating is None
+    assert set(events.weight.tolist()) == {1}
