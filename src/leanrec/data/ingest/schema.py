@@ -42,7 +42,7 @@ from leanrec.data.ingest.meaning.rating_text import (
 )
 from leanrec.data.ingest.meaning.ratings import holds_amounts
 from leanrec.data.ingest.meaning.retail import RetailColumns, find_retail
-from leanrec.data.ingest.meaning.time_columns import combine_times, holds_clocks
+from leanrec.data.ingest.meaning.time_columns import combine_times, holds_clocks, unpivot_periods
 from leanrec.data.ingest.meaning.unused_columns import describe_unused, suggest_roles
 from leanrec.data.ingest.sources import Source, SourcePart, open_parts
 from leanrec.data.ingest.timestamps import is_number, may_be_time
@@ -251,6 +251,8 @@ def read_schema(
     opened = open_parts(engine, source, positions=positions, layout="long" if layout is None and positions else layout)
     # What was inside structs and lists has the types of other systems too.
     parts = [convert_columns(engine, unfold_events(engine, part, roles, _NAMES, layout)) for part in opened]
+    if layout is None and not {"time", "weight", "rating"} & set(roles):
+        parts = [unpivot_periods(engine, part) for part in parts]
     columns, warnings, told = [], [], []
     names = [set(map(normalize_name, part.names)) for part in parts]
     for i, own in enumerate(names):

@@ -115,3 +115,36 @@ def test_times_of_day_and_durations_in_text_are_no_times(tmp_path: Path, times: 
     report = ingest(path).report
     assert "time" not in report.columns[str(path)]
     assert f"Not used: 'time' of {path} (times of day without a date)." in report.warnings
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("2024-01", "2024-02", "2024-03"), ("Jan 2024", "Feb 2024", "Mar 2024"), ("Jan-24", "Feb-24", "Mar-24")],
+)
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_column_for_each_period_is_an_event_for_each_number(
+    tmp_path: Path, names: tuple[str, ...], suffix: str
+) -> None:
+    frame = pd.DataFrame({"user": ["a", "b"], "item": ["x", "y"], names[0]: [2, 0], names[1]: [0, 3], names[2]: [1, 4]})
+    path = tmp_path / f"log{suffix}"
+    frame.to_csv(path, index=False) if suffix == ".csv" else frame.to_parquet(path)
+    data, report = ingest(path)
+    months = pd.to_datetime(data.events.time, unit="s").month.tolist()
+    assert list(zip(data.events.user.tolist(), months, data.events.weight.tolist(), strict=True)) == [
+        (0, 1, 2), (0, 3, 1), (1, 2, 3), (1, 3, 4),
+    ]  # fmt: skip
+    assert any("are read as periods" in each for each in report.warnings)
+    assert len(ingest(path, layout="long").data.events) == 2
+
+
+def test_numbers_that_are_no_periods_stay_columns() -> None:
+    rows = {"user": ["a", "b"], "item": ["x", "y"]}
+    for names in [
+        ("model 2020", "model 2021", "model 2022"),
+        ("2024-01", "2024-02", "2024-99"),
+        ("2024-01", "2024-02"),
+    ]:
+        frame = pd.DataFrame(rows | {name: [1, 2] for name in names})
+        assert len(ingest(frame).data.events) == 2
+    timed = pd.DataFrame(rows | {"time": [1_700_000_000] * 2} | {f"2024-0{n}": [1, 2] for n in (1, 2, 3)})
+    assert len(ingest(timed).data.events) == 2

@@ -1,17 +1,19 @@
-"""Times in several columns: a date beside a time of day, and years, months and days, read as one time."""
+"""Times in several columns: a date beside a time of day, years, months and days, read as one time, and a column for each period."""
 
 import dataclasses
+import re
 from collections.abc import Collection, Sequence
 
 from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
 from leanrec.data.event_types import normalize_name
 from leanrec.data.ingest.meaning.column_names import guess_role, split_words
+from leanrec.data.ingest.meaning.time_counts import PERIOD_FORMATS, parse_named
 from leanrec.data.ingest.meaning.time_periods import Period, find_calendar, list_single_times
 from leanrec.data.ingest.sources import SourcePart
 from leanrec.data.ingest.text_files import extend_scan
 from leanrec.data.ingest.timestamps import is_number
 
-__all__ = ["TimeParts", "combine_times", "holds_clocks"]
+__all__ = ["TimeParts", "combine_times", "holds_clocks", "unpivot_periods"]
 
 _DATES = frozenset(["date", "dat", "dt", "datum", "fecha", "дата", "日期"])
 _CLOCKS = frozenset(
@@ -46,6 +48,8 @@ _CLOCK_ALONE = quote_literal(r"[0-9]{1,3}:[0-5][0-9](:[0-5][0-9]([.,][0-9]+)?)?(
 _NUMBER_CLOCK = quote_literal(r"(([01]?[0-9]|2[0-3])?[0-5])?[0-9]|([01]?[0-9]|2[0-3])[0-5][0-9][0-5][0-9]")
 _HOUR = quote_literal(r"([01]?[0-9]|2[0-3])([.]0)?")
 _DAY = 86_400
+_MIN_PERIODS = 3
+_YEAR = re.compile(r"(19|20)[0-9]{2}|[-'Qq][0-9]{2}$")
 _MIN_CLOCKS = 20
 
 
@@ -105,6 +109,44 @@ def combine_times(engine: SqlEngine, part: SourcePart, given: Collection[str]) -
     if found.value:
         return _add_column(part, found.names, found.value, given)
     return part, TimeParts(found.names, found.names[0])
+
+
+def unpivot_periods(engine: SqlEngine, part: SourcePart) -> SourcePart:
+    """Return a row for each number in columns that are named by months, quarters, weeks or days (``2024-01``, ``Jan 2024``).
+
+    There must be three of them, all of numbers, beside two others, none of which is called a time. A 0 is no event.
+    """
+    dated = [name for name in part.names if _YEAR.search(name) and is_number(part.types[name])]
+    others = [name for name in part.names if name not in dated]
+    has_names = {"period", "count"} & set(map(normalize_name, others)) or any(
+        guess_role(name) == "time" for name in others
+    )
+    if len(dated) < _MIN_PERIODS or len(others) < 2 or has_names or part.nested:
+        return part
+    stamps = ", ".join(
+        f"coalesce(try_cast({text} AS TIMESTAMP), {', '.join(parse_named(text, each) for each in PERIOD_FORMATS)})::DATE::VARCHAR"
+        for text in map(quote_literal, dated)
+    )
+    days = dict(zip(dated, engine.fetch_rows(f"SELECT {stamps}")[0], strict=True))
+    if None in days.values() or len({*days.values()}) < len(dated):
+        return part
+    column_type = "VARCHAR" if part.form == "csv" else "DOUBLE"
+    fields = ", ".join(
+        f"{quote_identifier(name)}::{column_type} AS {quote_identifier(day)}" for name, day in days.items()
+    )
+    kept = ", ".join(map(quote_identifier, others))
+    listed = ", ".join(map(quote_identifier, days.values()))
+    scan = (
+        f"(SELECT * FROM (SELECT {kept}, {fields} FROM {part.scan}) UNPIVOT (count FOR period IN ({listed})) "
+        "WHERE trim(count::VARCHAR) <> '' AND try_cast(count AS DOUBLE) IS DISTINCT FROM 0)"
+    )
+    note = (
+        f"{part.label}: the {len(dated)} columns from {dated[0]!r} to {dated[-1]!r} are read as periods, with an event for each number that is "
+        'not 0, and the number as its weight. If that is wrong, pass layout="long".'
+    )
+    types = {name: part.types[name] for name in others} | {"period": "VARCHAR", "count": "DOUBLE"}
+    form = "sql" if part.form == "parquet" else part.form
+    return dataclasses.replace(part, scan=scan, types=types, form=form, file=None, notes=(*part.notes, note))
 
 
 def _find_pair(names: Sequence[str]) -> tuple[str, str] | None:
