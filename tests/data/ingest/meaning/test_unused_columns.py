@@ -4,11 +4,17 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from contracts.followed_advice import list_advice
+from leanrec.data.engine import open_engine
 from leanrec.data.ingest.ingest import ingest
+from leanrec.data.ingest.meaning.unused_columns import describe_unused
 from leanrec.data.ingest.report import DataReport
+from leanrec.data.ingest.sources import SourcePart
 from leanrec.errors import ColumnError
+from leanrec.run import Run
 
 
 def test_every_column_that_is_not_used_is_told() -> None:
@@ -231,3 +237,27 @@ def test_the_first_role_that_is_offered_works(name: str) -> None:
     frame = pd.DataFrame({"user": list("aabbcc"), "item": list("xyxzyz"), name: OTHERS[name][0]})
     report = ingest(frame, columns={OTHERS[name][1][0]: name}).report
     assert (report.events, dict(report.rejected)) == (len(frame), {})
+
+
+NUMBERS = (
+    st.floats() | st.integers(19_000_000, 21_010_000).map(float) | st.sampled_from([-1.0, 0.0, 1.0, 5.0, 45_364.0])
+)
+CELLS = (
+    st.text(max_size=6) | NUMBERS.map(str) | st.sampled_from(["nan", "inf", "-Infinity", "1e400", "20240131", "4/5"])
+)
+
+
+def test_any_values_can_be_described() -> None:
+    part = SourcePart("x", "x", {"number": "DOUBLE", "cell": "VARCHAR"}, "sql")
+
+    @settings(max_examples=25, deadline=None)
+    @given(st.lists(NUMBERS, min_size=1, max_size=5), st.lists(CELLS, min_size=1, max_size=5))
+    def describe(numbers: list[float], cells: list[str]) -> None:
+        frame = pd.DataFrame({"number": pd.Series(numbers), "cell": pd.Series(cells, dtype="string")})
+        engine.register_table("x", frame)
+        told = describe_unused(engine, [part], [set()], [False])
+        names = [each.partition(",")[0].partition(" (")[0] for each in told]
+        assert names == ["Not used: number", "Not used: cell"]
+
+    with open_engine(Run()) as engine:
+        describe()
