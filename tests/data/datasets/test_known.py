@@ -268,6 +268,11 @@ FILES: dict[str, dict[str, str]] = {
         "trusts.txt": "1,2,1\n2,1,1\n",
     },
     "jester": {"jester_ratings.dat": lines("{u}\t\t{i}\t\t-{r}.219")},
+    "jester-matrix": {
+        "jester-data-1.csv": "".join(
+            "4," + ",".join("-2.5" if (u, i) in PAIRS else "99" for i in range(8)) + "\n" for u in range(1, 11)
+        )
+    },
     "food": {
         "RAW_interactions.csv": lines("{u},{i},2003-02-{day:02},{r},Nice", "user_id,recipe_id,date,rating,review")
         + '1,7,2003-03-01,0,"not, made"\n',

@@ -180,3 +180,11 @@ def test_items_and_users_that_are_called_like_totals_stay(tmp_path: Path) -> Non
     data, _ = leanrec.ingest(save(tmp_path / "matrix.csv", frame), layout="wide")
     assert {("bob", "All", 5.0), ("Max", "Alien", 4.0)} < rated(data)
     assert len(rated(data)) == len(RATINGS) + 6
+
+
+def test_columns_called_users_are_users(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("JokeId,User1,User2,User3\n7,5,,1\n8,,4,2\n")
+    data, report = leanrec.ingest(tmp_path / "log.csv", layout="wide")
+    assert set(data.users.ids.tolist()) == {"User1", "User2", "User3"}
+    assert set(map(str, data.items.ids.tolist())) == {"7", "8"}
+    assert any("'JokeId' was read as the item" in each for each in report.warnings)

@@ -131,6 +131,10 @@ def _name_cells(cells: Sequence[str]) -> dict[str, str]:
     return {each: quote_identifier(each.removeprefix(common)) for each in cells}
 
 
+# Columns of a matrix that are users: User1, customer_17.
+_USER_COLUMN = re.compile(r"(?:user|customer|member|person|participant|subject|rater)s?[ _-]?\d+", re.IGNORECASE)
+
+
 class _Axes(NamedTuple):
     """What the rows and the columns of a matrix are.
 
@@ -157,7 +161,11 @@ def _find_axes(
     if (
         item is None
         and user is None
-        and ("item" in {guess_role(first), guess_role(f"{first}_id")} or is_title("item", first))
+        and (
+            "item" in {guess_role(first), guess_role(f"{first}_id")}
+            or is_title("item", first)
+            or all(map(_USER_COLUMN.fullmatch, list(part.types)[1:]))
+        )
     ):
         item = first
     if item is not None and "user" not in given:
