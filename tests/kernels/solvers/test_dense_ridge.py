@@ -38,6 +38,12 @@ def test_singular_matrix_is_an_error() -> None:
         invert_in_place(np.zeros((3, 3), np.float32))
 
 
+def test_inverting_without_users_gives_no_products() -> None:
+    inverse, diagonal = invert_ridge_by_users(sp.csr_array((0, 3), dtype=np.float32), 2.0)
+    np.testing.assert_array_equal(inverse, np.zeros((3, 3)))
+    np.testing.assert_array_equal(diagonal, np.ones(3))
+
+
 def test_inverting_by_users_gives_the_same_inverse() -> None:
     X = some_X()
     dense = X.toarray().astype(np.float64)

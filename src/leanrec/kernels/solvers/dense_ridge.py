@@ -2,12 +2,12 @@
 
 import numba
 import numpy as np
-import scipy.linalg
 import scipy.sparse as sp
 
 from leanrec.errors import DataError
 from leanrec.kernels.csr import count_entries, csr_arrays
 from leanrec.kernels.solvers.inverse import BLOCK_ROWS, is_in_memory, release_pages, row_blocks
+from leanrec.kernels.solvers.lapack import call_blas, call_lapack
 from leanrec.kernels.threads import compile_parallel
 from leanrec.kernels.topk.selection import sift_down
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
@@ -75,13 +75,12 @@ def invert_in_place(matrix: Float32Array) -> Float32Array:
 
     Only the upper triangle of the result is valid. Raises DataError if the matrix is not positive definite.
     """
-    # LAPACK is column-major and gets the transposed view, whose lower triangle is our upper one.
-    factor, info = scipy.linalg.lapack.spotrf(matrix.T, lower=True, clean=False, overwrite_a=True)
-    if info == 0:
-        factor, info = scipy.linalg.lapack.spotri(factor, lower=True, overwrite_c=True)
-    if info != 0:
-        raise DataError("The matrix must be positive definite. It is singular in float32: raise l2.")
-    return np.asarray(factor.T)
+    n = len(matrix)
+    assert matrix.flags.c_contiguous  # noqa: S101 - LAPACK is column-major: its lower triangle is our upper one
+    for routine in ("spotrf", "spotri"):
+        if call_lapack(routine, b"L", n, matrix, max(1, n)) != 0:
+            raise DataError("The matrix must be positive definite. It is singular in float32: raise l2.")
+    return matrix
 
 
 def invert_ridge_by_users(X: CSR, l2: float) -> tuple[Float32Array, Float32Array]:
@@ -93,18 +92,20 @@ def invert_ridge_by_users(X: CSR, l2: float) -> tuple[Float32Array, Float32Array
     """
     kernel = (X @ X.T).toarray().astype(np.float64)
     kernel[np.diag_indices_from(kernel)] += l2
-    factor = scipy.linalg.cholesky(kernel, lower=True, overwrite_a=True, check_finite=False)
+    factor = np.linalg.cholesky(kernel)
     n_users, n_items = X.shape
+    step = max(1, n_users)
     W = np.empty((n_users, n_items), np.float32, order="F")
     diagonal = np.empty(n_items, np.float32)
     by_columns = sp.csc_array(X)
     for start in range(0, n_items, _SOLVE_COLUMNS):
         block = by_columns[:, start : start + _SOLVE_COLUMNS].toarray(order="F").astype(np.float64)
-        block = scipy.linalg.solve_triangular(factor, block, lower=True, overwrite_b=True, check_finite=False)
+        # A triangle by rows is the transposed one by columns.
+        call_blas("dtrsm", b"L", b"U", b"T", b"N", *block.shape, np.float64(1), factor, step, block, step)
         diagonal[start : start + _SOLVE_COLUMNS] = 1 - np.einsum("ui,ui->i", block, block)
         W[:, start : start + _SOLVE_COLUMNS] = block
     inverse = np.zeros((n_items, n_items), np.float32)
-    scipy.linalg.blas.ssyrk(-1.0, W, c=inverse.T, trans=1, lower=1, overwrite_c=1)
+    call_blas("ssyrk", b"L", b"T", n_items, n_users, np.float32(-1), W, step, np.float32(0), inverse, n_items)
     return inverse, diagonal
 
 

@@ -6,17 +6,14 @@ minus the inverse. It takes N³ operations like inversion by Cholesky, nearly al
 reads the matrix from top to bottom, which suits a file.
 """
 
-import ctypes
-import functools
 import mmap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
-import scipy.linalg
-import scipy.linalg.cython_blas
 from numpy.typing import NDArray
 
 from leanrec.errors import DataError
+from leanrec.kernels.solvers.lapack import call_blas, call_lapack
 from leanrec.types import CSR, Float32Array
 
 __all__ = [
@@ -140,14 +137,11 @@ def _read_panel(matrix: Float32Array, first: int, last: int, block: int) -> Floa
 
 def _invert_pivot(pivot: Float32Array) -> NDArray[np.float64]:
     """Inverse by Cholesky in float64; reads the upper triangle of ``pivot``."""
-    try:
-        factor = scipy.linalg.cho_factor(pivot.astype(np.float64), lower=False, overwrite_a=True, check_finite=False)
-    except np.linalg.LinAlgError:
-        raise DataError("The matrix must be positive definite. It is singular in float32: raise l2.") from None
-    inverse: NDArray[np.float64] = scipy.linalg.cho_solve(
-        factor, np.eye(len(pivot)), overwrite_b=True, check_finite=False
-    )
-    return (inverse + inverse.T) / 2
+    inverse, n = np.array(pivot, np.float64, order="C"), len(pivot)
+    for routine in ("dpotrf", "dpotri"):
+        if call_lapack(routine, b"L", n, inverse, n) != 0:
+            raise DataError("The matrix must be positive definite. It is singular in float32: raise l2.")
+    return np.triu(inverse) + np.triu(inverse, 1).T
 
 
 def _subtract_product(A: Float32Array, B: Float32Array, C: Float32Array) -> None:
@@ -156,37 +150,6 @@ def _subtract_product(A: Float32Array, B: Float32Array, C: Float32Array) -> None
     if m == 0 or n == 0:
         return
     # BLAS is column-major, so every matrix is passed transposed.
-    sizes = [ctypes.byref(ctypes.c_int(size)) for size in (n, m, k)]
-    steps = [ctypes.byref(ctypes.c_int(matrix.strides[0] // _FLOAT)) for matrix in (B, A, C)]
-    minus, one = ctypes.byref(ctypes.c_float(-1)), ctypes.byref(ctypes.c_float(1))
-    _load_sgemm()(
-        b"T", b"N", *sizes, minus, B.ctypes.data, steps[0], A.ctypes.data, steps[1], one, C.ctypes.data, steps[2]
-    )
-
-
-@functools.cache
-def _load_sgemm() -> Callable[..., None]:
-    """SciPy's BLAS sgemm as a C function, which accepts row strides."""
-    capsule = scipy.linalg.cython_blas.__pyx_capi__["sgemm"]
-    name = ctypes.pythonapi.PyCapsule_GetName
-    name.restype, name.argtypes = ctypes.c_char_p, [ctypes.py_object]
-    address = ctypes.pythonapi.PyCapsule_GetPointer
-    address.restype, address.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    size, number, position = ctypes.POINTER(ctypes.c_int), ctypes.POINTER(ctypes.c_float), ctypes.c_void_p
-    kind = ctypes.CFUNCTYPE(
-        None,
-        ctypes.c_char_p,
-        ctypes.c_char_p,
-        size,
-        size,
-        size,
-        number,
-        position,
-        size,
-        position,
-        size,
-        number,
-        position,
-        size,
-    )
-    return kind(address(capsule, name(capsule)))
+    steps = [matrix.strides[0] // _FLOAT for matrix in (B, A, C)]
+    sizes, minus, one = (n, m, k), np.float32(-1), np.float32(1)
+    call_blas("sgemm", b"T", b"N", *sizes, minus, B, steps[0], A, steps[1], one, C, steps[2])
