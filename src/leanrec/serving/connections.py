@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import functools
 import ssl
 import struct
 import sys
@@ -14,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from leanrec.errors import SettingError
 from leanrec.serving.error_handlers import error_response
+from leanrec.serving.handshakes import HandshakeProtocol, Handshakes
 from leanrec.serving.prometheus import ServingMetrics
 
 if sys.platform != "win32":
@@ -23,6 +25,7 @@ if sys.platform != "win32":
 __all__ = ["check_certificate", "make_server_config", "quiet_accept_errors"]
 
 _BACKLOG = 128
+_EXTRA_HANDSHAKES = 128  # beyond the limit of connections, so that those clients can be told of it
 _RESERVED_DESCRIPTORS = 64  # files of the log, of the model and of libraries
 _LOOK_AGAIN_SECONDS = 0.02  # after bytes that the loop has not read yet
 _FAREWELL_SECONDS = 1.0  # for a client to answer the end of a TLS connection
@@ -66,7 +69,7 @@ def make_server_config(
         metrics = app.state.metrics
 
     # Warnings of uvicorn are about what clients send, so a client could fill the log with them.
-    return uvicorn.Config(
+    return _TLSConfig(
         app,
         http=Protocol,
         ws="none",
@@ -91,6 +94,33 @@ def quiet_accept_errors(loop: asyncio.AbstractEventLoop, metrics: ServingMetrics
             loop.default_exception_handler(context)
 
     loop.set_exception_handler(handle)
+
+
+class _TLSConfig(uvicorn.Config):
+    """A configuration whose handshakes, if it has a certificate, are counted among the connections and take a limited time."""
+
+    def load(self) -> None:
+        super().load()
+        context, protocol = self.ssl, self.http_protocol_class
+        if context is None:
+            return
+        assert issubclass(protocol, _LimitedProtocol)  # noqa: S101 - see make_server_config
+        handshakes: Handshakes | None = None
+
+        def make_protocol(**options: Any) -> asyncio.Protocol:
+            nonlocal handshakes
+            if handshakes is None:
+                connections, metrics = options["server_state"].connections, protocol.metrics
+                handshakes = Handshakes(
+                    context,
+                    protocol.timeout,
+                    lambda n_open: len(connections) + n_open < protocol.limit + _EXTRA_HANDSHAKES,
+                    metrics.refused_connections.inc,
+                    metrics.ended_connections.inc,
+                )
+            return HandshakeProtocol(handshakes, functools.partial(protocol, **options))
+
+        self.ssl, self.http_protocol_class = None, make_protocol  # type: ignore[assignment]
 
 
 class _LimitedProtocol(HttpToolsProtocol):
