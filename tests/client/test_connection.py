@@ -43,7 +43,7 @@ def serve(handle: Callable[[socket.socket, int], None]) -> Iterator[ConnectionPo
                 connection.close()
 
 
-def ask(pool: ConnectionPool, seconds: float = 5.0) -> int:
+def ask(pool: ConnectionPool, seconds: float = 60.0) -> int:
     return pool.send("GET", "/", None, {}, seconds).status
 
 

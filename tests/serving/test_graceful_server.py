@@ -69,7 +69,7 @@ def started(tls: tuple[Path, Path] | None = None) -> Iterator[Running]:
 
 @pytest.fixture
 def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
-    monkeypatch.setattr(GracefulServer, "late_seconds", 0.8)
+    monkeypatch.setattr(GracefulServer, "late_seconds", 8.0)
     with started() as running:
         yield running
 
@@ -112,6 +112,7 @@ def test_requests_in_progress_and_half_sent_ones_are_answered(running: Running) 
 def test_idle_connections_end_at_once_and_silent_ones_later(running: Running) -> None:
     with running.connect() as idle, running.connect() as silent:
         assert b"connection: close" not in ask(idle)
+        running.server.late_seconds = 0.8
         running.server.should_exit = True
         assert idle.recv(1) == b""
         assert running.server.server_state.connections

@@ -48,10 +48,10 @@ def test_two_servers_give_out_one_rate(server, open_limits, rate: float, most: i
 
 
 def test_what_one_server_has_used_the_other_has_not(server, open_limits) -> None:
-    first, second = open_limits(server.url, make_key(0.1))
+    first, second = open_limits(server.url, make_key(0.01))
     assert first.take() == 0
-    assert 9 < second.take() <= 10
-    assert 9 < second.take() <= 10  # without another question
+    assert 50 < second.take() <= 100
+    assert 50 < second.take() <= 100  # without another question
     server.client.flushall()  # as at an eviction: the bucket is full again
     assert first.take() == 0
 
@@ -71,10 +71,10 @@ def test_other_keys_have_buckets_of_their_own(server, open_limits) -> None:
 
 
 def test_without_redis_each_server_has_the_rate_for_itself(own_server, open_limits) -> None:
-    limits = open_limits(own_server.url, make_key(0.1), timeout_ms=20)
+    limits = open_limits(own_server.url, make_key(0.01), timeout_ms=20)
     own_server.stop()
     start = time.monotonic()
     for limit in limits:
         assert limit.take() == 0
-        assert 9 < limit.take() <= 10
-    assert time.monotonic() - start < 1
+        assert 50 < limit.take() <= 100
+    assert time.monotonic() - start < 20  # without a time limit it would wait for ever

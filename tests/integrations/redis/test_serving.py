@@ -40,7 +40,7 @@ def serve(tmp_path):
 
 
 def connect(*clients) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not all(client.cache.connection.is_connected for client in clients):
         assert time.monotonic() < end
         time.sleep(0.005)
