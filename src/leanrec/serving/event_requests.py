@@ -17,7 +17,7 @@ from leanrec.events.user_events import UserEvent
 from leanrec.online.live_pipeline import LivePipeline
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.responses import RecordResult, RejectedEvent
-from leanrec.serving.prometheus import ServingMetrics
+from leanrec.serving.prometheus import EVENT_OUTCOMES, ServingMetrics
 from leanrec.serving.schemas import EXACT_NUMBERS, MAX_EVENTS
 from leanrec.unique_ids import make_id
 
@@ -125,6 +125,8 @@ class EventRecorder:
         self, live: LivePipeline, log: EventStore, metrics: ServingMetrics, extra_event_types: Sequence[str]
     ) -> None:
         self.live, self.log, self.metrics, self.extra_event_types = live, log, metrics, extra_event_types
+        # To find a counter by its label takes longer than to count.
+        self._counters = {outcome: metrics.events.labels(outcome) for outcome in EVENT_OUTCOMES}
         self.as_of = live.current.n_replayed
         self._applying = asyncio.Lock()  # first come, first served, and so in the order of the log
 
@@ -160,7 +162,7 @@ class EventRecorder:
             else:
                 sent.append(found)
                 positions[id(found)] = position
-        self.metrics.events.labels("invalid").inc(len(rejected))
+        self._count("invalid", len(rejected))
         if not sent:
             rest = f" ({len(rejected) - 1} more in this request.)" if len(rejected) > 1 else ""
             raise SettingError(f"{rejected[0].reason}{rest}")
@@ -179,15 +181,23 @@ class EventRecorder:
         """Write events and apply them, whether or not their client still waits for that."""
         start = time.perf_counter()
         appended, recorded = await self._write(user_events)
-        self.metrics.freshness.observe(time.perf_counter() - start)
-        outcomes = {
-            "stored": len(appended.new),
-            "duplicate": appended.duplicates,
-            "rejected": len(recorded.rejected),
-        }
-        for outcome, count in outcomes.items():
-            self.metrics.events.labels(outcome).inc(count)
+        self._note_stored(time.perf_counter() - start)
+        self._count("stored", len(appended.new))
+        self._count("duplicate", appended.duplicates)
+        self._count("rejected", len(recorded.rejected))
         return appended, recorded
+
+    def _note_stored(self, seconds: float) -> None:
+        """Note after how many seconds lists of this process reflect events that it has stored."""
+        self.note_freshness(seconds)
+
+    def note_freshness(self, seconds: float) -> None:
+        """Note after how many seconds lists of this process reflect events of any process."""
+        self.metrics.freshness.observe(seconds)
+
+    def _count(self, outcome: str, count: int) -> None:
+        if count:
+            self._counters[outcome].inc(count)
 
     async def _write(self, user_events: Sequence[UserEvent]) -> tuple[AppendResult, RecordResult]:
         """Write events to the log, and apply them once they are on disk."""

@@ -10,8 +10,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from leanrec.pipeline.responses import RUNGS
 from leanrec.serving.workers.messages import Sample
 
-__all__ = ["KNOWN_METHODS", "MetricsMiddleware", "ServingMetrics"]
+__all__ = ["EVENT_OUTCOMES", "KNOWN_METHODS", "MetricsMiddleware", "ServingMetrics"]
 
+EVENT_OUTCOMES = ("stored", "duplicate", "rejected", "invalid")
 KNOWN_METHODS = frozenset(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)  # seconds
 
@@ -53,7 +54,7 @@ class ServingMetrics:
         )
         self.freshness = Histogram(
             "leanrec_freshness_seconds",
-            "From the arrival of events until the lists of the same process reflect them.",
+            "From the arrival of events until the lists of a process reflect them, for each process.",
             buckets=_BUCKETS,
             registry=self.registry,
         )
