@@ -20,7 +20,7 @@ from leanrec.errors import SourceError, UnknownIdError
 from leanrec.events import SQLiteEventStore, UserEvent
 from leanrec.models import get_model
 from leanrec.online import LivePipeline
-from leanrec.pipeline import Pipeline, RecordResult
+from leanrec.pipeline import ColumnLimit, ListRules, Pipeline, RecordResult
 from leanrec.types import Events
 
 
@@ -172,6 +172,14 @@ def test_hidden_items_stay_hidden_in_the_next_version(log: SQLiteEventStore) -> 
     other.hide_items([101])
     live.replace(other)
     assert [live.pipeline.is_hidden(each) for each in (100, 101)] == [True, False]
+
+
+def test_rules_hold_for_the_next_version(log: SQLiteEventStore) -> None:
+    live = LivePipeline(_fit("ease"), log)
+    live.pipeline.use_rules(ListRules(limits=(ColumnLimit("genres", 1),)))
+    live.replace(_fit("item_knn"))
+    assert live.pipeline.rules.limits == (ColumnLimit("genres", 1),)
+    assert live.pipeline.policy.startswith("item_knn/+rules=")
 
 
 def test_an_item_that_cannot_be_written_is_not_hidden(log: SQLiteEventStore) -> None:

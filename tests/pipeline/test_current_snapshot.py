@@ -21,7 +21,7 @@ ITEMS = DATA.items.ids.tolist()
 def current() -> CurrentSnapshot:
     catalog = Catalog(DATA.items, DATA.item_table)
     fitted = Snapshot(get_model("bpr")(embedding_dim=4, epochs=1).fit(DATA), Popularity().fit(DATA), catalog)
-    return CurrentSnapshot(fitted, np.array([3], np.int32), "bpr")
+    return CurrentSnapshot(fitted, np.array([3], np.int32), "bpr", Catalog(DATA.users))
 
 
 def list_hidden(current: CurrentSnapshot) -> list[int]:

@@ -19,6 +19,7 @@ from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.events.user_events import UserEvent
 from leanrec.models import get_model
 from leanrec.models.linear.ease import EASE
+from leanrec.pipeline.lists.rules import ColumnLimit, ListRules, PinnedItem
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.serving.app import create_app
 from leanrec.serving.dashboard.page_files import PAGE_FILES
@@ -682,3 +683,14 @@ def test_a_list_tells_its_stages_if_asked(client: httpx.Client) -> None:
     assert set(posted["trace"][0]["dropped"]) <= {"denied", "seen"}
     assert [each["stage"] for each in got["trace"]] == ["rules", "retrieve", "fill"]
     assert client.post("/recommend", json={"user": "user-3"}).json()["trace"] is None
+
+
+def test_all_routes_of_lists_obey_the_rules(log: SQLiteEventStore) -> None:
+    rules = ListRules((PinnedItem(139, 1),), (ColumnLimit("genres", 1),))
+    with run_server(create_app(fit(), log, ServingSettings(rules=rules))) as client:
+        fast = client.get("/recommend", params={"user": "user-0", "n": 4}).json()
+        whole = client.post("/recommend", json={"user": "user-0", "n": 4, "trace": True}).json()
+    assert fast["items"] == whole["items"]
+    assert fast["items"][0]["id"] == 139
+    assert [item["source"] for item in fast["items"]] == ["pin", *["model"] * (len(fast["items"]) - 1)]
+    assert fast["policy"] == whole["policy"] == f"ease/+rules={rules.digest}"

@@ -52,7 +52,7 @@ def fit(
     """Fit a model on a data set or a raw log, and save it with everything needed to serve it."""
     from leanrec import artifacts
     from leanrec.callbacks import ModelCheckpoint
-    from leanrec.cli.serving.source_file import read_sources
+    from leanrec.cli.serving.list_files import read_sources
     from leanrec.events.locations import open_reader
     from leanrec.pipeline.pipeline import Pipeline
     from leanrec.pipeline.replay import default_log_path

@@ -292,6 +292,8 @@ class LivePipeline:
         if self.pipeline.learns:
             pipeline.start_learning()
         pipeline.share_lists(self.pipeline.list_store)
+        if self.pipeline.rules:
+            pipeline.use_rules(self.pipeline.rules)
         pause()
         replayed = bind_log(pipeline, self._log, rebind=self._rebind)
         pause()

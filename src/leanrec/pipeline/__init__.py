@@ -7,6 +7,9 @@ from leanrec._lazy import export_lazily
 if TYPE_CHECKING:
     from leanrec.pipeline.lists.batch import BatchResult as BatchResult
     from leanrec.pipeline.lists.new_items import NewItems as NewItems
+    from leanrec.pipeline.lists.rules import ColumnLimit as ColumnLimit
+    from leanrec.pipeline.lists.rules import ListRules as ListRules
+    from leanrec.pipeline.lists.rules import PinnedItem as PinnedItem
     from leanrec.pipeline.lists.sources import CandidateSource as CandidateSource
     from leanrec.pipeline.pipeline import Pipeline as Pipeline
     from leanrec.pipeline.replay import (
@@ -54,6 +57,7 @@ __getattr__, __dir__, __all__ = export_lazily(
     {
         "lists.batch": ["BatchResult"],
         "lists.new_items": ["NewItems"],
+        "lists.rules": ["ColumnLimit", "ListRules", "PinnedItem"],
         "lists.sources": ["CandidateSource"],
         "pipeline": ["Pipeline"],
         "replay": ["ReplayResult", "bind_log", "default_log_path"],

@@ -187,6 +187,22 @@ class Catalog:
             rows = self._filters.put(key, np.flatnonzero(mask).astype(np.int32))
         return rows
 
+    def number_labels(self, column: str) -> tuple[Int32Array, Int32Array]:
+        """Numbers of the labels of a column, and the item row of each: labels (P,), rows (P,). Empty cells have none. O(N).
+
+        The labels are those that ``filter_rows`` compares, the whole cell among them. Raises SettingError for an unknown column.
+        """
+        if self.table is None or column not in self.table.columns:
+            raise SettingError(f"column: {self._describe_unknown(column)}")
+        cells = self.table.columns[column]
+        if cells.dtype.kind == "T":
+            labels = self._text_columns.get_labels(column)
+            is_label = labels.label != labels.codes.get("", -1)
+            return labels.label[is_label], labels.cell[is_label]
+        numbers = cells.astype(np.float64)
+        rows = np.flatnonzero(np.isfinite(numbers)).astype(np.int32)
+        return np.unique(numbers[rows], return_inverse=True)[1].astype(np.int32), rows
+
     def _match(self, column: str, wanted: Any) -> NDArray[np.bool_]:
         """(N,) whether the cell of an item meets a condition."""
         if isinstance(wanted, Mapping):

@@ -12,6 +12,7 @@ from leanrec.data.vocabulary import Id, Vocabulary
 from leanrec.errors import DataError, SettingError
 from leanrec.finiteness import check_finite
 from leanrec.pipeline.catalog import Catalog, extend_ids, to_id_list
+from leanrec.pipeline.lists.rules import ListRules, RuleStage
 from leanrec.pipeline.responses import AddItemsResult
 from leanrec.pipeline.scorers import pad_scorer, unpad_scorer
 from leanrec.pipeline.snapshot import Snapshot
@@ -27,18 +28,21 @@ class CurrentSnapshot:
     Attributes:
         snapshot: what a request takes, and keeps to its end.
         base: the same with all items shown and without updates, as it is saved.
+        rules: rules of lists.
         learns: whether the model will be updated, and so takes new items by their ids alone; see ``Pipeline.start_learning``.
     """
 
-    def __init__(self, fitted: Snapshot, hidden: Int32Array, name: str) -> None:
+    def __init__(self, fitted: Snapshot, hidden: Int32Array, name: str, users: Catalog) -> None:
         """Begin with what was fitted.
 
         Args:
             fitted: model, fallback and items of the fit.
             hidden: (H,) rows of hidden items.
             name: name of the model, for messages.
+            users: users of the fit, for rules.
         """
-        self._fitted, self._name = fitted, name
+        self._fitted, self._name, self._users = fitted, name, users
+        self.rules = ListRules()
         self._hidden: frozenset[Id] = frozenset(fitted.catalog.external_id(row) for row in hidden.tolist())
         self.base = fitted
         self.snapshot = fitted.with_hidden(hidden)
@@ -65,6 +69,15 @@ class CurrentSnapshot:
             if self.snapshot is not snapshot:  # items were added or hidden meanwhile
                 changed = self.snapshot.with_updated(**updated, n_users=n_users)
             self.snapshot = changed
+
+    def use_rules(self, rules: ListRules) -> None:
+        """Make lists by these rules; see ``Pipeline.use_rules``."""
+        with self._replacing:
+            self.snapshot = self.snapshot.with_rules(self._build_rules(rules, self.snapshot.catalog))
+            self.rules = rules
+
+    def _build_rules(self, rules: ListRules, catalog: Catalog) -> RuleStage | None:
+        return RuleStage.build(rules, catalog, self._users) if rules else None
 
     def is_hidden(self, item: Id) -> bool:
         """Whether the item of an external id, as the data have it, is hidden."""
@@ -116,7 +129,8 @@ class CurrentSnapshot:
                 with self._replacing:
                     self.base = extended
                     shown = extended.with_hidden(find_known(extended.catalog.items, self._hidden))
-                    self.snapshot = shown.with_updated(**self._updated, n_users=self._n_learned_users)
+                    updated = shown.with_updated(**self._updated, n_users=self._n_learned_users)
+                    self.snapshot = updated.with_rules(self._build_rules(self.rules, updated.catalog))
             return AddItemsResult(len(fresh), len(changed), len(known) - len(changed))
 
     def _extend(

@@ -29,6 +29,7 @@ from leanrec.pipeline.lists.batch import BatchResult, check_list_path, write_lis
 from leanrec.pipeline.lists.degradation import ListOptions, OldList
 from leanrec.pipeline.lists.list_cache import CacheKey, ListCache
 from leanrec.pipeline.lists.list_maker import ListMaker
+from leanrec.pipeline.lists.rules import ListRules
 from leanrec.pipeline.lists.shared_lists import ListStore, SharedLists
 from leanrec.pipeline.lists.sources import CandidateSource, FittedSource, fit_sources
 from leanrec.pipeline.lists.stages import StageTimer
@@ -92,7 +93,8 @@ class Pipeline:
         catalog = Catalog(saved.data.items, saved.data.item_table)
         fitted = Snapshot(saved.model, saved.fallback, catalog, saved.data.rating_range, saved.sources)
         hidden = np.zeros(0, np.int32) if saved.hidden is None else saved.hidden
-        self._current = CurrentSnapshot(fitted, hidden, saved.name)
+        users = Catalog(saved.data.users, saved.data.user_table)
+        self._current = CurrentSnapshot(fitted, hidden, saved.name, users)
         self._users = QueryUsers(saved.data, self._histories, self.evidence_weights)
         self._maker = ListMaker(saved.name, saved.fallback_name, version, self._users, saved.sources)
         self._lists = ListCache(_MAX_CACHED_LISTS)
@@ -191,8 +193,24 @@ class Pipeline:
         ``policy`` says so too.
         """
         if not self.learns:
-            self._current.learns, self._maker.policy = True, f"{self.policy}+learning"
+            self._current.learns, self._maker.policy = True, f"{self._maker.policy}+learning"
             self._shared = None
+
+    def use_rules(self, rules: ListRules) -> None:
+        """Make the lists for users by these rules from the next one on, instead of those before; ``save`` does not keep them.
+
+        Lists of similar items, and those that are made without the model under load, have no pins and limits. O(N).
+
+        Raises SettingError for a column that the items or the users do not have.
+        """
+        self._current.use_rules(rules)
+        if self._shared is not None:
+            self.share_lists(self._shared.store)
+
+    @property
+    def rules(self) -> ListRules:
+        """The rules of lists."""
+        return self._current.rules
 
     def use_updated(self, model: Scorer | None = None, fallback: Scorer | None = None, *, n_users: int = 0) -> None:
         """Answer with an updated model or fallback from the next list on; see ``Updatable``. ``save`` keeps those of the fit.
@@ -214,8 +232,8 @@ class Pipeline:
 
     @property
     def policy(self) -> str:
-        """What makes the lists: name and version of the model, the sources, and "learning" if it is updated while it answers."""
-        return self._maker.policy
+        """What makes the lists: name and version of the model, the sources, "learning" if it is updated while it answers, and the rules."""
+        return self._maker.describe_policy(self._snapshot)
 
     @property
     def fitted_scorers(self) -> tuple[Scorer, Scorer | None]:
@@ -698,7 +716,11 @@ class Pipeline:
     @property
     def _snapshot(self) -> Snapshot:
         """What a request takes, and keeps to its end."""
-        return self._current.snapshot
+        snapshot = self._current.snapshot
+        if snapshot.rule_stage is not None and snapshot.rule_stage.end <= time.time():
+            self.use_rules(snapshot.rule_stage.rules.drop_ended(time.time()))
+            snapshot = self._current.snapshot
+        return snapshot
 
     def _data_with_new_items(self) -> Dataset:
         """The data of the fit with the current items."""

@@ -35,7 +35,7 @@ class RecommendedItem:
             of the data; for others only the order within one list has a meaning.
         reasons: the explanation as text, strongest reason first.
         image_url: address of an image of the item, or None.
-        source: where it comes from: "model", "fallback", or the name of a source of the pipeline.
+        source: where it comes from: "model", "fallback", "pin" (of the rules; its score is 0), or the name of a source of the pipeline.
     """
 
     id: Id

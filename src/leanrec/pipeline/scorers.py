@@ -31,8 +31,17 @@ from leanrec.types import CSR, Float32Array, Int32Array, Queries
 __all__ = ["ConstantScores", "PaddedScorer", "make_wrapper_class", "pad_scorer", "single_query", "unpad_scorer"]
 
 _RUN = Run()
-_TURNS = threading.RLock()  # a list is made within one turn, and so is each of its parts
+_TURNS = threading.Lock()
 _LAYER: list[str] = []  # Numba keeps the layer that it has chosen
+
+
+class _SingleQuery(threading.local):
+    """Whether this thread is within `single_query`."""
+
+    is_inside = False
+
+
+_QUERY = _SingleQuery()
 
 
 @contextlib.contextmanager
@@ -41,14 +50,20 @@ def single_query() -> Iterator[None]:
 
     More threads of BLAS would wait for each other several times as long as one query takes, on the cores of the others.
     Numba's portable threading layer ends the process when two threads enter it at once. With that layer, and until
-    the first kernel has run and the layer is known, queries take turns.
+    the first kernel has run and the layer is known, queries take turns. A list is made within these settings, and so is each of
+    its parts, which then costs nothing.
     """
+    if _QUERY.is_inside:
+        yield
+        return
+    _QUERY.is_inside = True
     before = numba.get_num_threads()
     numba.set_num_threads(1)
     try:
         with single_threaded_blas(), contextlib.nullcontext() if _is_concurrent() else _TURNS:
             yield
     finally:
+        _QUERY.is_inside = False
         numba.set_num_threads(before)
 
 

@@ -13,6 +13,7 @@ from leanrec.errors import DataError
 from leanrec.field_checks import ArrayShape, check_codes, find_sizes
 from leanrec.kernels.csr import build_row
 from leanrec.pipeline.catalog import Catalog
+from leanrec.pipeline.lists.rules import RuleStage
 from leanrec.pipeline.lists.sources import FittedSource, SourceStage
 from leanrec.pipeline.lists.stages import StagePipeline, build_stages, rank_and_fill
 from leanrec.pipeline.scorers import pad_scorer
@@ -90,6 +91,7 @@ class Snapshot:
         stages: the stages of a request, with the index of the items. New with every version.
         source_stages: those that find the candidates of the sources.
         shown: (N,) bool, False for the items that are hidden from every list; None = no item is hidden.
+        rule_stage: rules of all lists for users; None = there are none.
         n_learned_users: number of users that an updated model knows, in rows of the histories; 0 = only those of the fit.
         basis: the same object in snapshots that differ in updates of model and fallback alone.
     """
@@ -103,6 +105,7 @@ class Snapshot:
     stages: StagePipeline = dataclasses.field(init=False)
     source_stages: tuple[SourceStage, ...] = dataclasses.field(init=False)
     shown: NDArray[np.bool_] | None = dataclasses.field(init=False, default=None)
+    rule_stage: RuleStage | None = dataclasses.field(init=False, default=None)
     n_learned_users: int = dataclasses.field(init=False, default=0)
     basis: object = dataclasses.field(init=False, default_factory=object)
 
@@ -125,6 +128,12 @@ class Snapshot:
         object.__setattr__(changed, "shown", shown if len(rows) else None)
         object.__setattr__(changed, "basis", object())
         vars(changed).pop("popular", None)
+        return changed
+
+    def with_rules(self, rules: RuleStage | None) -> "Snapshot":
+        """A new snapshot of the same version with these rules of lists. Indices and embeddings are shared. O(1)."""
+        changed = copy.copy(self)
+        vars(changed).update(rule_stage=rules, basis=object())
         return changed
 
     def with_updated(

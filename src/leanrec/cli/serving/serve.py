@@ -84,6 +84,10 @@ def serve(
     max_in_flight: Annotated[
         int, typer.Option(help="Requests for lists that may wait or be answered at a time; others get status 503.")
     ] = 256,
+    list_rules: Annotated[
+        Path | None,
+        typer.Option(help="TOML file with pinned items and limits on items that are alike (see the guide to serving)."),
+    ] = None,
     explore: Annotated[
         float,
         typer.Option(
@@ -148,6 +152,7 @@ def serve(
     ] = False,
 ) -> None:
     """Serve recommendations over HTTP, record events, and show a demo page."""
+    from leanrec.cli.serving.list_files import read_rules
     from leanrec.events.records import RetentionPolicy, StorageLimits
     from leanrec.online.learning.online_learner import LearningSettings
     from leanrec.serving.load.quality import LoadLimits
@@ -172,6 +177,7 @@ def serve(
         request_timeout=request_timeout,
         load=LoadLimits(latency_target_ms, max_in_flight=max_in_flight),
         explore=explore,
+        rules=None if list_rules is None else read_rules(list_rules),
         keys=None if keys is None else ApiKeys.read(keys),
         insecure=insecure,
         tls_cert=tls_cert,

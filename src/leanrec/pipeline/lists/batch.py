@@ -13,7 +13,8 @@ from rich.progress import Progress
 from leanrec.data.dataset import Dataset
 from leanrec.data.engine import SqlEngine, open_engine
 from leanrec.errors import SettingError
-from leanrec.pipeline.lists.blending import OWN_LIST, assign_places, blend_lists
+from leanrec.pipeline.lists.blending import OWN_LIST, PINNED, assign_places, blend_lists
+from leanrec.pipeline.lists.stages import PIN
 from leanrec.pipeline.snapshot import SavedPipeline, Snapshot
 from leanrec.protocols import Context
 from leanrec.run import Run
@@ -55,7 +56,7 @@ def check_list_path(path: str | Path) -> Path:
 def write_lists(
     snapshot: Snapshot, saved: SavedPipeline, path: Path, *, n: int, context: Context, run: Run
 ) -> BatchResult:
-    """Write the n best items of every user: user, rank (1 = best), item, title, score, source ("model", "fallback", or the name of a source).
+    """Write the n best items of every user: user, rank (1 = best), item, title, score, source ("model", "fallback", "pin", or the name of a source).
 
     The file is written atomically: complete, or not at all. Cost: the model's cost of U queries; memory for one block of
     queries, and for the histories.
@@ -73,7 +74,7 @@ def write_lists(
     n_fallback = n_users = 0
     with open_engine(run) as engine:
         engine.execute("CREATE TEMP TABLE lists (u INTEGER, rank INTEGER, i INTEGER, score FLOAT, source VARCHAR)")
-        names = np.array(["model", "fallback", *(each.source.name for each in snapshot.source_stages)], object)
+        names = np.array(["model", "fallback", PIN, *(each.source.name for each in snapshot.source_stages)], object)
         engine.register_table("sources", {"s": np.arange(len(names), dtype=np.int32), "name": names})
         for block_users in _track_blocks(len(data.users), n, run):
             users = np.setdiff1d(block_users, gone)
@@ -96,7 +97,7 @@ def write_lists(
 
 
 class _Lists(NamedTuple):
-    """Lists (B, n): rows, scores, and the numbers of the sources, 0 = model, 1 = fallback."""
+    """Lists (B, n): rows, scores, and the numbers of the sources, 0 = model, 1 = fallback, 2 = pin."""
 
     items: Int32Array
     scores: Float32Array
@@ -110,13 +111,24 @@ def _make_lists(snapshot: Snapshot, queries: Queries, n: int, context: Context) 
     head = (found.items >= 0).sum(axis=1) if found.n_from_model is None else found.n_from_model
     n_ranked = np.where(whole, 0, head)[:, None]
     n_whole = int(whole.sum())
-    if not snapshot.source_stages:
+    if not snapshot.source_stages and snapshot.rule_stage is None:
         sources = np.arange(found.items.shape[1]) >= n_ranked
         return _Lists(found.items, found.scores, sources.astype(np.int32), n_whole)
-    lists = [each.retrieve(queries, n, context) for each in snapshot.source_stages]
+    rules, n_items = snapshot.rule_stage, len(snapshot.catalog)
     owners = assign_places([each.source for each in snapshot.source_stages], n)
-    blended = blend_lists(found, lists, owners)
-    sources = np.where(blended.origins == OWN_LIST, blended.ranks >= n_ranked, blended.origins + 2)
+    pins = None if rules is None else rules.choose_pins(queries.users, queries, n, context)
+    length = n if rules is None else rules.find_length(n)
+    while True:
+        found = snapshot.stages.run(queries, min(length, n_items), context)
+        lists = [each.retrieve(queries, length, context) for each in snapshot.source_stages]
+        blended = blend_lists(found, lists, owners, pins, rules)
+        if not blended.is_cut or length >= n_items:
+            break
+        length *= 4
+    head = (found.items >= 0).sum(axis=1) if found.n_from_model is None else found.n_from_model
+    n_ranked = np.where(whole, 0, head)[:, None]
+    sources = np.where(blended.origins == OWN_LIST, blended.ranks >= n_ranked, blended.origins + 3)
+    sources[blended.origins == PINNED] = 2
     return _Lists(blended.items, blended.scores, sources.astype(np.int32), n_whole)
 
 

@@ -2,15 +2,16 @@
 
 import dataclasses
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from leanrec.pipeline.catalog import Catalog, ItemRules, Where
 from leanrec.pipeline.contributions import explain_without_hidden
 from leanrec.pipeline.explanations import MAX_TITLES, render_explanation
-from leanrec.pipeline.lists.blending import NO_ITEM, OWN_LIST, assign_places, blend_lists
+from leanrec.pipeline.lists.blending import blend_items
 from leanrec.pipeline.lists.degradation import (
     ListOptions,
     OldList,
@@ -18,8 +19,8 @@ from leanrec.pipeline.lists.degradation import (
     fill_with_popular,
     trace_without_model,
 )
-from leanrec.pipeline.lists.sources import FittedSource, SourceStage
-from leanrec.pipeline.lists.stages import RankedItems, StageTimer, build_stages, rank_and_fill, trace_stages
+from leanrec.pipeline.lists.sources import FittedSource
+from leanrec.pipeline.lists.stages import PIN, RankedItems, StageTimer, build_stages, rank_and_fill, trace_stages
 from leanrec.pipeline.query_users import QueryUser, QueryUsers
 from leanrec.pipeline.responses import DroppedStage, Recommendations, RecommendedItem
 from leanrec.pipeline.scorers import ConstantScores, single_query
@@ -31,6 +32,22 @@ from leanrec.types import Candidates, Queries
 from leanrec.unique_ids import make_id
 
 __all__ = ["ListMaker"]
+
+
+class _FoundItems(NamedTuple):
+    """A list, and what the sources did.
+
+    Attributes:
+        items: the list.
+        n_candidates: number of candidates of each source that was asked.
+        late: sources for which there was no time.
+        source_seconds: seconds of all sources.
+    """
+
+    items: RankedItems
+    n_candidates: Mapping[str, int] = MappingProxyType({})
+    late: tuple[DroppedStage, ...] = ()
+    source_seconds: float = 0.0
 
 
 class ListMaker:
@@ -86,8 +103,7 @@ class ListMaker:
             trace = None if timer is None else trace_without_model(timer, parts["rung"], n_items, len(parts["items"]))
         else:
             with single_query():
-                lists, late = self._ask_sources(snapshot, queries, context, options)
-                found, propensities = self._rank(snapshot, queries, context, options, request, lists)
+                (found, n_candidates, late, _), propensities = self._rank(snapshot, queries, context, options, request)
                 texts, dropped = self._explain(snapshot, query_user.history, queries, found, context, options)
             parts = {
                 "items": _build_items(snapshot.catalog, found, texts),
@@ -95,15 +111,16 @@ class ListMaker:
                 "note": self._write_note(found, options.n),
                 "rung": "full" if dropped is None else "no_reasons",
             }
-            counted = {stage.source.name: int((each.items >= 0).sum()) for stage, each in lists}
-            trace = None if timer is None else trace_stages(timer, found, queries, n_items, rules, context, counted)
+            trace = (
+                None if timer is None else trace_stages(timer, found, queries, n_items, rules, context, n_candidates)
+            )
         return Recommendations(
             request=request,
             user=query_user.user,
             ignored=(*query_user.ignored, *rules.unknown),
             model=self.name,
             version=self.version,
-            policy=self._describe_policy(late, options.explore),
+            policy=self.describe_policy(snapshot, late, options.explore),
             propensities=propensities,
             dropped=(*late, *(() if dropped is None else (dropped,))),
             trace=trace,
@@ -131,19 +148,49 @@ class ListMaker:
             policy=self.policy,
         )
 
-    def _describe_policy(self, late: Sequence[DroppedStage], explore: float) -> str:
-        """What makes a list, without the sources that were late."""
+    def describe_policy(self, snapshot: Snapshot, late: Sequence[DroppedStage] = (), explore: float = 0.0) -> str:
+        """What makes a list: the policy with the rules of the snapshot, without the sources that were late."""
         policy = self.policy
         for each in late:
             policy = policy.replace(f"+{each.stage.removeprefix('source ')}", "", 1)
+        if snapshot.rule_stage is not None:
+            policy = f"{policy}+rules={snapshot.rule_stage.rules.digest}"
         return f"{policy}+explore={explore:g}" if explore else policy
 
-    def _ask_sources(
+    def _find_items(
         self, snapshot: Snapshot, queries: Queries, context: Context, options: ListOptions
-    ) -> tuple[list[tuple[SourceStage, Candidates]], tuple[DroppedStage, ...]]:
-        """The candidates of the sources for which there is time, and the other sources. Times each."""
-        lists: list[tuple[SourceStage, Candidates]] = []
+    ) -> "_FoundItems":
+        """The list of the model with pinned items and those of sources, and more of its items for a draw."""
+        n_items, rules = len(snapshot.catalog), snapshot.rule_stage
+        length = n_wanted = options.n + (N_CANDIDATES if options.explore else 0)
+        if rules is None and not snapshot.source_stages:
+            found = rank_and_fill(snapshot.stages, queries, min(n_wanted, n_items), context)
+            if context.end_stage is not None:
+                context.end_stage("fill")
+            return _FoundItems(found)
+        pins = None if rules is None else rules.choose_pins(queries.users, queries, n_wanted, context)
+        length = n_wanted if rules is None else rules.find_length(n_wanted)
+        source_seconds = 0.0
+        while True:
+            lists, late, seconds = self._ask_sources(snapshot, queries, context, options, length)
+            source_seconds += seconds
+            own = rank_and_fill(snapshot.stages, queries, min(length, n_items), context)
+            found, is_cut = blend_items(own, lists, options.n, n_wanted, pins, rules)
+            if context.end_stage is not None:
+                context.end_stage("fill")
+            if not is_cut or length >= n_items:
+                break
+            length *= 4
+        n_candidates = {source.name: int((each.items >= 0).sum()) for source, each in lists}
+        return _FoundItems(found, n_candidates, late, source_seconds)
+
+    def _ask_sources(
+        self, snapshot: Snapshot, queries: Queries, context: Context, options: ListOptions, length: int
+    ) -> tuple[list[tuple[FittedSource, Candidates]], tuple[DroppedStage, ...], float]:
+        """The candidates of the sources for which there is time, the other sources, and the seconds. Times each."""
+        lists: list[tuple[FittedSource, Candidates]] = []
         late: list[DroppedStage] = []
+        began = time.perf_counter()
         for each in snapshot.source_stages:
             stage = f"source {each.source.name}"
             dropped = options.find_late(stage, self.times)
@@ -151,45 +198,34 @@ class ListMaker:
                 late.append(dropped)
                 continue
             start = time.perf_counter()
-            lists.append((each, each.retrieve(queries, options.n, context)))
+            lists.append((each.source, each.retrieve(queries, length, context)))
             self.times.add(stage, time.perf_counter() - start, is_long=options.is_long)
             if context.end_stage is not None:
                 context.end_stage(stage)
-        return lists, tuple(late)
+        return lists, tuple(late), time.perf_counter() - began
 
     def _rank(
-        self,
-        snapshot: Snapshot,
-        queries: Queries,
-        context: Context,
-        options: ListOptions,
-        request: str,
-        lists: Sequence[tuple[SourceStage, Candidates]],
-    ) -> tuple[RankedItems, tuple[float | None, ...] | None]:
-        """The list of the model, and the propensities of its items where they were drawn. Times both."""
+        self, snapshot: Snapshot, queries: Queries, context: Context, options: ListOptions, request: str
+    ) -> tuple["_FoundItems", tuple[float | None, ...] | None]:
+        """The list, and the propensities of its items where they were drawn. Times all but the sources."""
         start = time.perf_counter()
-        length = options.n + (N_CANDIDATES if options.explore else 0)
-        found, propensities = rank_and_fill(snapshot.stages, queries, min(length, len(snapshot.catalog)), context), None
-        if context.end_stage is not None:
-            context.end_stage("fill")
-        placed = _place_sources(found, lists, options.n) if lists else {}
-        if placed:
-            found = found.leave_out([row for row, _, _ in placed.values()])
-        n_places = options.n - len(placed)
+        result = self._find_items(snapshot, queries, context, options)
+        propensities = None
         if options.explore:
-            n_same = len(found.rows) if found.from_fallback else found.n_from_model
-            drawn = draw_places(n_same, min(n_places, len(found.rows)), options.explore, request)
-            found = found.take(range(n_places) if drawn is None else drawn.ranks)
-            propensities = None if drawn is None else drawn.propensities
+            own, placed = result.items.split(options.n)
+            n_places = options.n - len(placed)
+            n_same = len(own.rows) if own.from_fallback else own.n_from_model
+            drawn = draw_places(n_same, min(n_places, len(own.rows)), options.explore, request)
+            found = own.take(range(n_places) if drawn is None else drawn.ranks).insert(placed)
+            if drawn is not None:
+                own_ones = iter(drawn.propensities)
+                names = found.sources or ("",) * len(found.rows)
+                propensities = tuple([None if name else next(own_ones) for name in names])
+            result = result._replace(items=found)
             if context.end_stage is not None:
                 context.end_stage("explore")
-        if placed:
-            found = found.take(range(n_places)).insert(placed)
-            if propensities is not None:
-                drawn_ones = iter(propensities)
-                propensities = tuple([None if name else next(drawn_ones) for name in found.sources])
-        self.times.add("rank", time.perf_counter() - start, is_long=options.is_long)
-        return found, propensities
+        self.times.add("rank", time.perf_counter() - start - result.source_seconds, is_long=options.is_long)
+        return result, propensities
 
     def _explain(
         self,
@@ -224,6 +260,8 @@ class ListMaker:
         """The reasons of items of the model, or of the source of this name."""
         explainer = snapshot.explainer
         told: tuple[str, ...] = ()
+        if source == PIN:
+            return [("pinned",)] * len(rows)
         if source:
             stage = next(each for each in snapshot.source_stages if each.source.name == source)
             scorer = stage.stages.retriever.scorer
@@ -280,19 +318,3 @@ def _build_items(
         texts = () if reasons is None else reasons[position]
         items.append(RecommendedItem(item, title, score, texts, image_url, source))
     return tuple(items)
-
-
-def _place_sources(
-    found: RankedItems, lists: Sequence[tuple[SourceStage, Candidates]], n: int
-) -> dict[int, tuple[int, float, str]]:
-    """Row, score and source of the items of sources, by their ranks in a list of n items. No draw changes them."""
-    own = Candidates(np.array([found.rows], np.int32), np.array([found.scores], np.float32))
-    stages, others = zip(*lists, strict=True)
-    blended = blend_lists(own, others, assign_places([each.source for each in stages], n))
-    names = {number: stage.source.name for number, stage in enumerate(stages)}
-    columns = (blended.origins[0].tolist(), blended.items[0].tolist(), blended.scores[0].tolist())
-    return {
-        rank: (row, score, names[origin])
-        for rank, (origin, row, score) in enumerate(zip(*columns, strict=True))
-        if origin not in {OWN_LIST, NO_ITEM}
-    }

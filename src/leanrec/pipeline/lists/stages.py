@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from leanrec.retrieval.exact import ExactRetriever, find_excluded
 from leanrec.types import Candidates, Queries
 
 __all__ = [
+    "PIN",
     "ClipRatings",
     "RankedItems",
     "StagePipeline",
@@ -23,6 +24,8 @@ __all__ = [
     "rank_and_fill",
     "trace_stages",
 ]
+
+PIN = "pin"  # the source of a pinned item
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +96,8 @@ class RankedItems:
         scores: score of each item.
         n_from_model: the model ranked this many items at the head of the list; the fallback ranked the others.
         from_fallback: the model had no evidence for the query, and the whole list is that of the fallback.
-        sources: name of the source of each item, "" for one of this list; () = all are of this list. The items of sources do not
-            count in ``n_from_model``.
+        sources: name of the source of each item, or "pin", and "" for one of this list; () = all are of this list. The others do
+            not count in ``n_from_model``.
     """
 
     rows: tuple[int, ...]
@@ -122,14 +125,19 @@ class RankedItems:
         """Ranks of the items of a source."""
         return [rank for rank, name in enumerate(self.sources) if name == source]
 
-    def leave_out(self, rows: Collection[int]) -> "RankedItems":
-        """The list without these items."""
-        kept = [rank for rank, row in enumerate(self.rows) if row not in rows]
-        n_from_model = sum(rank < self.n_from_model for rank in kept)
-        return dataclasses.replace(self.take(kept), n_from_model=n_from_model)
+    def split(self, n: int) -> tuple["RankedItems", dict[int, tuple[int, float, str]]]:
+        """The own items, and row, score and source of the others among the first n items by their ranks."""
+        if not self.sources:
+            return self, {}
+        placed = {
+            rank: (self.rows[rank], self.scores[rank], name) for rank, name in enumerate(self.sources[:n]) if name
+        }
+        return dataclasses.replace(self.take(self.own_ranks), n_from_model=self.n_from_model), placed
 
     def insert(self, placed: Mapping[int, tuple[int, float, str]]) -> "RankedItems":
         """The list with row, score and source of other items at these ranks, from 0 on; the items of this one move down."""
+        if not placed:
+            return self
         own = iter(zip(self.rows, self.scores, ("",) * len(self.rows), strict=True))
         ranks = range(len(self.rows) + len(placed))
         parts = [placed[rank] if rank in placed else next(own) for rank in ranks]

@@ -1,13 +1,14 @@
-"""Files of sources: what is read, and what is refused with advice."""
+"""Files about lists: what is read, and what is refused with advice."""
 
 from pathlib import Path
 
 import pytest
 
-from leanrec.cli.serving.source_file import read_sources
+from leanrec.cli.serving.list_files import read_rules, read_sources
 from leanrec.errors import SettingError
 from leanrec.models.baselines.popularity import Popularity
 from leanrec.pipeline.lists.new_items import NewItems
+from leanrec.pipeline.lists.rules import ColumnLimit, ListRules, PinnedItem
 from leanrec.pipeline.lists.sources import CandidateSource
 
 
@@ -42,7 +43,8 @@ def test_sources_are_read(tmp_path: Path) -> None:
         ("", r"must have tables \[\[source\]\].*Got nothing"),
         ('model = "ease"', "and nothing else. Got model"),
         ("source = 3", "must have tables"),
-        ("[[source]]\nquota = 1", "source 1: model must be a text"),
+        ("[[source]]\nquota = 1", "source 1: model must be given"),
+        ("[[source]]\nmodel = 1", "source 1: model must be a text. Got 1"),
         ('[[source]]\nmodel = "ease"\nqouta = 1', "Got qouta. Did you mean quota"),
         ('[[source]]\nmodel = "ease"\nquota = true', "quota must be a whole number. Got True"),
         ('[[source]]\nmodel = "ease"\npositions = 3', "positions must be an array"),
@@ -57,6 +59,51 @@ def test_sources_are_read(tmp_path: Path) -> None:
 def test_what_cannot_be_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(SettingError, match=message):
         read_sources(write(tmp_path, text))
+
+
+def test_rules_are_read(tmp_path: Path) -> None:
+    text = """
+    [[pin]]
+    item = 17
+    position = 1
+    users = {country = "DE"}
+    until = 2026-12-24T18:00:00Z
+
+    [[pin]]
+    item = "b"
+    position = 2
+    until = 2026-12-24
+
+    [[limit]]
+    column = "brand"
+    n = 2
+    """
+    midnight = 1_798_070_400.0  # at the begin of 2026-12-24
+    assert read_rules(write(tmp_path, text)) == ListRules(
+        (PinnedItem(17, 1, {"country": "DE"}, midnight + 18 * 3600), PinnedItem("b", 2, None, midnight)),
+        (ColumnLimit("brand", 2),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"must have tables \[\[pin\]\] and \[\[limit\]\].*Got nothing"),
+        ("[[source]]", "and nothing else. Got source"),
+        ("[[pin]]\nitem = 1", "pin 1: position must be given"),
+        ("[[pin]]\nitem = 1\nposition = 0", "pin 1: position must be a rank from 1"),
+        (
+            '[[pin]]\nitem = 1\nposition = 1\nuntil = "2026-12-24"',
+            "until must be a date or time without quotation marks",
+        ),
+        ("[[pin]]\nitem = true\nposition = 1", "item must be an id. Got True"),
+        ('[[limit]]\ncolumn = "a"\nm = 1', "limit 1: a key must be one of column, n. Got m"),
+        ('[[limit]]\ncolumn = "a"\nn = 0', "limit 1: n must be a number of at least 1"),
+    ],
+)
+def test_rules_that_cannot_be_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        read_rules(write(tmp_path, text))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
