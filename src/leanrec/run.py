@@ -25,7 +25,7 @@ from leanrec.units import format_bytes
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
 
-__all__ = ["Cost", "Distributed", "Meter", "Run", "measure"]
+__all__ = ["Cost", "Distributed", "Meter", "Run", "measure", "release_free_memory"]
 
 _T = TypeVar("_T")
 _C = TypeVar("_C", bound=Callback)
@@ -160,6 +160,16 @@ def _n_local_workers() -> int:
     return max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
+def release_free_memory() -> None:
+    """Return freed memory of this process to the system, where the C library can do so (glibc).
+
+    Otherwise the heap of each thread keeps it for later, and other threads take new memory instead. Takes a few milliseconds,
+    in which other threads can run Python.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 @dataclasses.dataclass(frozen=True)
 class Cost:
     """The cost of a piece of work.
@@ -195,8 +205,7 @@ def measure() -> Iterator[Meter]:
     elsewhere. Freed heap is returned to the system first, so an earlier allocation does not hide a later one.
     """
     gc.collect()
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
+    release_free_memory()
     peak = _PeakMemory()
     meter = Meter()
     wall, cpu = time.perf_counter(), time.process_time()

@@ -2,6 +2,7 @@
 
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from conftest import make_dataset
 from leanrec import artifacts, pacing
 from leanrec.events import SQLiteEventStore
 from leanrec.models import get_model
-from leanrec.online import LivePipeline, VersionFollower, VersionStore
+from leanrec.online import LivePipeline, VersionFollower, VersionStore, version_follower
 from leanrec.pipeline import Pipeline
 
 
@@ -46,6 +47,23 @@ def test_a_promotion_is_followed(tmp_path: Path) -> None:
             store.promote(first.id)
             _wait_for(lambda: live.pipeline.version == first.id)
     assert artifacts.read_digest(first.path).startswith(live.pipeline.version)
+
+
+def test_the_memory_of_a_version_is_returned_once_it_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = VersionStore.create(tmp_path / "store")
+    first, second = (
+        store.add(Pipeline.fit(get_model(model)(), make_dataset()).save(tmp_path / model))
+        for model in ("popularity", "item_knn")
+    )
+    store.promote(first.id)
+    with SQLiteEventStore(tmp_path / "events.db") as log:
+        live = LivePipeline(Pipeline.load(first.path), log)
+        old, is_gone = weakref.ref(live.pipeline), list[bool]()
+        monkeypatch.setattr(version_follower, "release_free_memory", lambda: is_gone.append(old() is None))
+        with VersionFollower(live, store, lambda _: None, interval=0.01):
+            store.promote(second.id)
+            _wait_for(lambda: is_gone)
+    assert is_gone == [True]
 
 
 def test_a_version_is_loaded_with_pauses_for_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

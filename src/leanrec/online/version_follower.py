@@ -9,6 +9,7 @@ from leanrec.online.live_pipeline import LivePipeline
 from leanrec.online.version_store import VersionStore
 from leanrec.pacing import paced_work
 from leanrec.pipeline.pipeline import Pipeline
+from leanrec.run import release_free_memory
 
 __all__ = ["VersionFollower"]
 
@@ -46,4 +47,5 @@ class VersionFollower(BackgroundLoop):
         except LeanrecError as error:
             self.report(f"Version {version} cannot be served, so {self._live.pipeline.version} goes on: {error}")
         else:
+            release_free_memory()  # that of the old version
             self.report(f"Version {version} is served, {time.monotonic() - start:.1f} s after it was promoted.")

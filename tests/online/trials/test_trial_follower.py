@@ -3,6 +3,7 @@
 import socket
 import sqlite3
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from conftest import make_dataset
 from leanrec.events import SQLiteEventStore
 from leanrec.models import get_model
 from leanrec.online import LivePipeline, VersionStore
+from leanrec.online.trials import trial_follower
 from leanrec.online.trials.guards import Verdict
 from leanrec.online.trials.live_trial import CANDIDATE
 from leanrec.online.trials.trial_follower import TrialFollower, start_stored_trial
@@ -50,7 +52,7 @@ def _find(store: VersionStore, model: str) -> str:
 
 
 def _wait(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -77,6 +79,21 @@ def test_a_trial_is_started_changed_and_ended_as_the_store_says(live: LivePipeli
     assert live.trial is None
     assert "is on trial for users, with a share of 0.1" in told[0]
     assert "stopped by ann, enough seen" in told[1]
+
+
+def test_the_memory_of_a_tried_version_is_returned_once_it_is_gone(
+    live: LivePipeline, store: VersionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_gone: list[bool] = []
+    with TrialFollower(live, store, lambda _: None, interval=0.01):
+        store.start_trial(_find(store, "item_knn"), 0.5)
+        _wait(lambda: live.trial)
+        assert live.trial is not None
+        tried = weakref.ref(live.trial.pipeline)
+        monkeypatch.setattr(trial_follower, "release_free_memory", lambda: is_gone.append(tried() is None))
+        store.stop_trial()
+        _wait(lambda: is_gone)
+    assert is_gone == [True]
 
 
 def test_a_guard_ends_a_trial_in_the_store(live: LivePipeline, store: VersionStore) -> None:

@@ -13,6 +13,7 @@ from leanrec.online.version_store import VersionStore
 from leanrec.online.versions import VersionTrial
 from leanrec.pacing import paced_work
 from leanrec.pipeline.pipeline import Pipeline
+from leanrec.run import release_free_memory
 
 __all__ = ["TrialFollower", "start_stored_trial"]
 
@@ -81,6 +82,7 @@ class TrialFollower(BackgroundLoop):
             who = ended.ended_by or "a person"
             self.report(f"The trial of version {ended.version} has ended: {ended.outcome} by {who}{why}.")
             live = None
+            release_free_memory()  # that of its version
         if running is None or running.salt in self._told:
             return
         if live is not None:
