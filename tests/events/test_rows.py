@@ -1,6 +1,7 @@
 """Rows of an event store: values come back as they went in, in types that every database has."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -54,3 +55,21 @@ def test_an_event_has_the_place_of_its_item(item: int | str, rank: int | None, e
     row = build_event_row(UserEvent("e", 1, item, "click", 0.9996, 1, float("nan"), "r", rank), shown)
     assert row == ("e", 1, item, "click", 1000, 1.0, None, "r", *expected)
     assert json.loads(json.dumps(row)) == list(row)
+
+
+@pytest.mark.parametrize(
+    ("items", "scores"),
+    [
+        ((1, 2, 3), (0.1, 1e16, -1.5e-300)),
+        (("null", "ä\u0000 \"'\\", 2**70), (1.0, math.inf)),
+        (("\ud800", 5), (math.nan, 0.0)),
+        ((), ()),
+        ((7,), (np.float64(0.3),)),
+    ],
+)
+def test_items_and_scores_of_a_list_are_read_as_they_were(items: tuple, scores: tuple) -> None:
+    drawn = tuple(None if at % 2 else 0.25 for at in range(len(items)))
+    read = read_list_row(build_list_row(ServedList("r", 1, "ann", items, scores, propensities=drawn)))
+    assert read.items == items
+    assert str(read.scores) == str(tuple(map(float, scores)))
+    assert read.propensities == drawn

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from leanrec.data.vocabulary import Id
@@ -14,6 +15,7 @@ from leanrec.events.user_events import UserEvent, to_milliseconds
 __all__ = ["build_event_row", "build_list_row", "index_shown", "read_list_row", "select_new", "to_stored_id"]
 
 _LARGEST = 2**63
+_encode = msgspec.json.Encoder().encode
 _Shown = dict[tuple[str, Id], tuple[int, float | None]]
 
 
@@ -74,7 +76,7 @@ def build_list_row(served: ServedList) -> tuple[Any, ...]:
     Raises TypeError, ValueError or OverflowError, so that one such list does not keep others from being written.
     """
     user = None if served.user is None else to_stored_id(served.user)
-    drawn = None if served.propensities is None else json.dumps(served.propensities)
+    drawn = None if served.propensities is None else _write_json(served.propensities)
     for each in (user, served.request):
         if isinstance(each, int) and not -_LARGEST <= each < _LARGEST:
             raise OverflowError(f"{each} has more than 64 bits.")
@@ -85,14 +87,23 @@ def build_list_row(served: ServedList) -> tuple[Any, ...]:
         to_milliseconds(served.time),
         user,
         served.fallback,
-        json.dumps(served.items),
-        json.dumps(served.scores),
+        _write_json(served.items),
+        _write_json(served.scores),
         str(served.version),
         str(served.policy),
         served.arm,
         str(served.rung),
         drawn,
     )
+
+
+def _write_json(values: Sequence[Any]) -> str:
+    """JSON of ids or numbers, in a tenth of the time that ``json`` takes, which also writes what is no JSON, such as NaN."""
+    try:
+        text = _encode(values).decode()
+    except (OverflowError, TypeError, UnicodeEncodeError):
+        return json.dumps(values)
+    return json.dumps(values) if "null" in text else text
 
 
 def read_list_row(row: Sequence[Any]) -> ServedList:
