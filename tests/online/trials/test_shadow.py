@@ -30,7 +30,7 @@ class Scripted:
 
 
 def _wait(shadow: ShadowLists, n: int) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while shadow.n_compared + shadow.n_failed < n and time.monotonic() < end:
         time.sleep(0.005)
 
