@@ -241,7 +241,11 @@ def _rating_expression(name: str, part: SourcePart, cols: ColumnRoles) -> str:
         return _number_expression(name, part, cols)
     if part.types[name] in {"VARCHAR", "JSON"}:
         return f"{rating_of_text(text_expression(name, part.types[name]))}::FLOAT"
-    return _number_expression(name, part, cols)
+    number = _number_expression(name, part, cols)
+    if part.file is None:
+        return number
+    # Between numbers, 3½ is one too.
+    return f"coalesce({number}, try_cast(regexp_replace({quote_identifier(name)}, ' *½ *$', '.5') AS FLOAT))"
 
 
 def _is_empty(column: str, column_type: str) -> str:

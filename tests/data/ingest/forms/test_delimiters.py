@@ -221,3 +221,9 @@ def test_the_delimiter_of_the_names_is_that_of_the_table_where_cells_are_lists(m
 def test_a_title_and_decimal_commas_say_nothing_about_the_delimiter() -> None:
     assert find_layout(["1;2;3,5", "2;3;4,0", "3;1;2,5"]).delimiter == ";"
     assert find_layout(["Report, May", *["1;2;3;4,5"] * 30]).delimiter == ";"
+
+
+def test_of_two_delimiters_of_the_rows_that_of_the_names_counts() -> None:
+    lines = ["user;weight", *(f"u{n};10{n},5" for n in range(9))]
+    assert find_layout(lines).delimiter == ";"
+    assert find_layout(["user,item", *(f"u{n},a;{n}" for n in range(9))]).delimiter == ","

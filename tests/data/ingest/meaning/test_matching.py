@@ -36,3 +36,24 @@ def test_the_table_decides_which_column_of_the_log_is_the_item(tmp_path: Path) -
     # A column that is given stays.
     with pytest.raises(DataError, match="matches 0 of 3 items"):
         ingest(log, items=meta, columns={"item": "asin"})
+
+
+@pytest.mark.parametrize(
+    ("log", "table", "why"),
+    [
+        (["Sku-1", "Sku-2"], ["SKU-1", "SKU-2"], "differ only in upper and lower case"),
+        (["#17", "{18}"], ["17", "18"], "differ only in marks, blanks or case"),
+        (["\u200b17", "1 8"], ["17", "18"], "differ only in marks, blanks or case"),
+        (["item:17", "item:18"], ["17", "18"], "differ only in what is before the last mark"),
+        (
+            ["https://x.org/film/17/", "https://x.org/film/18/"],
+            ["17", "18"],
+            "differ only in what is before the last mark",
+        ),
+        (["a1", "a2", "a3"], ["A1", "b2", "b3"], "Name the column with the ids of the log"),
+    ],
+)
+def test_a_refusal_says_how_the_ids_differ(log: list[str], table: list[str], why: str) -> None:
+    frame = pd.DataFrame({"user": range(len(log)), "item": log})
+    with pytest.raises(DataError, match=why):
+        ingest(frame, items=pd.DataFrame({"item": table, "title": "t"}))

@@ -140,3 +140,13 @@ def test_reactions_are_event_types_with_a_sign(tmp_path: Path) -> None:
 def test_words_are_likes_and_dislikes(tmp_path: Path, yes: str, no: str) -> None:
     data = read_ratings(tmp_path / "log.csv", [yes, no, yes])
     assert sorted((data.events.weight > 0).tolist()) == [False, True, True]
+
+
+def test_halves_between_numbers_are_ratings(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(
+        "user,item,rating\n" + "".join(f"a,x{n},{text}\n" for n, text in enumerate(["3½", "4", "5", "2", "½"]))
+    )
+    rating = leanrec.ingest(path).data.events.rating
+    assert rating is not None
+    assert rating.tolist() == [3.5, 4, 5, 2, 0.5]

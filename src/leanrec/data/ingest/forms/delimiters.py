@@ -148,6 +148,7 @@ def find_layout(lines: Sequence[str], suffix: str = "", given: str | None = None
                     layout.delimiter == "\t",
                     _splits_names(layout, first),
                     layout.columns,
+                    first.count(layout.delimiter) == layout.columns - 1,
                 ),
             )
             return _set_quote(_include_blank(best, lines), lines)

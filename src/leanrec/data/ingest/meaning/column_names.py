@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from leanrec.data.event_types import normalize_name
 
 __all__ = [
+    "describes_item",
     "describes_reviews",
     "find_title",
     "guess_role",
@@ -588,6 +589,13 @@ def names_end(name: str) -> bool:
     return is_end or (len(words) == 1 and words[0] in _DONE)
 
 
+def describes_item(name: str) -> bool:
+    """Whether a time of this name is more likely that of an item than that of an event: ``release_date``, ``published``."""
+    return bool(
+        set(split_words(name)) & {"release", "released", "publish", "published", "publication", "launch", "launched"}
+    )
+
+
 def summarizes_opinions(name: str) -> bool:
     """Whether a column of this name has the mean or the number of the opinions about an item: ``avg_rating``, ``reviews_count``."""
     found = set(split_words(name))
@@ -634,6 +642,7 @@ def _means_time(words: list[str], found: set[str]) -> bool:
         is_time = len(words) > 1
     if len(words) > 1:
         is_time |= words[-1] in _UNITS and words[-2] in _TIME
+        is_time |= words[0] in {"ts", "tstamp"} and words[-1] in _DONE | _CONSUMED
         is_time |= words[-1] == "on" and words[-2] in _DONE
         is_time |= words[0] in {"last", "latest"} and words[-1] in _DONE
     is_time |= len(words) == 2 and words[0] in _DATE_OF and words[1] in _BOUGHT | _DONE

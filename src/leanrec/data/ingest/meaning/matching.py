@@ -9,6 +9,19 @@ from leanrec.errors import DataError
 __all__ = ["best_pair", "describe_matches"]
 
 _SAMPLE = 1000
+# SQL of what ids have in common → how they differ, and what to do.
+_DIFFERENCES = (
+    ("ltrim(id::VARCHAR, '0')", "zeros at the beginning: write the ids of both with the same zeros, as text"),
+    ("lower(id::VARCHAR)", "upper and lower case: write the ids of both in lower case"),
+    (
+        "lower(regexp_replace(nfc_normalize(id::VARCHAR), '[^\\pL\\pN]', '', 'g'))",
+        "marks, blanks or case: write the ids of both without them",
+    ),
+    (
+        "lower(regexp_extract(id::VARCHAR, '([^:/#|=]+)/?$', 1))",
+        "what is before the last mark, such as item:7 and 7: write the ids of both with it, or without",
+    ),
+)
 
 
 def describe_matches(engine: SqlEngine, role: str, label: str, key: str) -> str | None:
@@ -24,14 +37,16 @@ def describe_matches(engine: SqlEngine, role: str, label: str, key: str) -> str 
         return None
     if not found and rows[0] is not None:
         of_log = engine.fetch_rows(f"SELECT min(id)::VARCHAR FROM {role}s_found")[0][0]
-        plain = "ltrim(id::VARCHAR, '0')"
-        zeros = (
-            f"SELECT count(*) FROM (SELECT {plain} AS id FROM {role}s_found) "
-            f"SEMI JOIN (SELECT {plain} AS id FROM {role}_rows) USING (id)"
-        )
         why = f'Name the column with the ids of the log: columns={{"{role}s.id": "COLUMN"}}, or leave the table out.'
-        if engine.fetch_rows(zeros)[0][0]:
-            why = "They differ only in zeros at the beginning: write the ids of both with the same zeros, as text."
+        for plain, differ in _DIFFERENCES:
+            alike = (
+                f"SELECT count(*) FROM (SELECT nullif({plain}, '') AS id FROM {role}s_found) "
+                f"SEMI JOIN (SELECT nullif({plain}, '') AS id FROM {role}_rows) USING (id)"
+            )
+            # A few may meet by chance.
+            if 2 * engine.fetch_rows(alike)[0][0] >= total:
+                why = f"They differ only in {differ}."
+                break
         raise DataError(
             f"The {role} table must have ids of the log. The table matches 0 of {total:,} {role}s: the log has ids such as "
             f"{of_log!r}, the column {key!r} of {label} has {rows[0]!r}. {why}"

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
 from leanrec.data.event_types import resolve_event_weights, takes_back
-from leanrec.data.ingest.meaning.column_names import holds_codes, names_amount, names_time
+from leanrec.data.ingest.meaning.column_names import describes_item, holds_codes, names_amount, names_time
 from leanrec.data.ingest.meaning.time_counts import CERTAIN_COUNTS, guess_count
 from leanrec.data.ingest.sources import SourcePart
 
@@ -28,6 +28,8 @@ _NO_OPINION = -1
 _SCALED = quote_literal(
     r"^\s*([0-9]+([.,][0-9]+)?\s*((/|out of)\s*(5|7|10|20|100)|stars?|★|⭐|%)|[★⭐🌟✮☆✩½\x{FE0F}]+)\s*$"
 )
+# 13.3.2024 14:05 and 3/13/24.
+_DATE = quote_literal("[0-9]{1,2}([-./])[0-9]{1,2}[-./]([0-9]{4}|[0-9]{2})([ T].*)?")
 _HOW = {
     "rating": "as the rating",
     "weight": "as the weight",
@@ -103,7 +105,8 @@ def _count_values(engine: SqlEngine, part: SourcePart, names: Sequence[str]) -> 
     fields = ", ".join(f"{quote_identifier(name)}::VARCHAR AS c{i}" for i, name in enumerate(names))
     facts = ", ".join(
         f"count(nullif(trim(c{i}), '')), count(n{i}), count_if(2 * n{i} = floor(2 * n{i})), min(n{i}), max(n{i}), count(DISTINCT c{i}), "
-        f"min(nullif(trim(c{i}), '')), count(try_cast(c{i} AS TIMESTAMP)), count_if(regexp_matches(lower(c{i}), {_SCALED})), "
+        f"min(nullif(trim(c{i}), '')), count_if(try_cast(c{i} AS TIMESTAMP) IS NOT NULL OR regexp_full_match(c{i}, {_DATE})), "
+        f"count_if(regexp_matches(lower(c{i}), {_SCALED})), "
         f"CASE WHEN count(DISTINCT c{i}) <= {_FEW} THEN list(DISTINCT c{i}) END"
         for i in range(len(names))
     )
@@ -166,7 +169,7 @@ def _find_roles(name: str, values: _Values, *, has_types: bool) -> list[str]:
     if values.numbers >= 0.9 * values.filled:
         return _find_roles_of_numbers(name, values, has_types=has_types)
     if values.dates >= 0.9 * values.filled:
-        return ["time"]
+        return ["content", "time"] if describes_item(name) else ["time"]
     if values.distinct == 1:
         return ["content"]
     if values.scaled >= 0.9 * values.filled:
@@ -188,7 +191,9 @@ def _find_roles_of_numbers(name: str, values: _Values, *, has_types: bool) -> li
     if any(_CLOCK[0] * unit <= low and high <= _CLOCK[1] * unit for unit in _CLOCK_UNITS) or (
         _is_day(low) and _is_day(high)
     ):
-        return ["time"]
+        return ["content", "time"] if describes_item(name) else ["time"]
+    if low == high:
+        return ["content"]
     if guess_count(low, high) is not None:
         return ["time", "weight", "content"]
     marks = {(0, 1, 2), (_NO_OPINION, 1, 2), (_NO_OPINION, 1, 3)}
@@ -198,7 +203,7 @@ def _find_roles_of_numbers(name: str, values: _Values, *, has_types: bool) -> li
     if low >= _NO_OPINION and low < high and is_scale and not names_amount(name):
         return ["rating", "content"] if low < 0 else ["rating", "weight", "content"]
     if low < 0:  # a weight is at least 0
-        return ["rating", "content"] if low < high else ["content"]
+        return ["rating", "content"]
     return ["weight", "content"]
 
 
