@@ -28,6 +28,10 @@ class Target:
         self.events: list[UserEvent] = []
         self.changes: list[Change] = []
         self.users: list[object] = []  # who are forgotten
+        self.seconds: list[float] = []  # from the arrival of events
+
+    def note_freshness(self, seconds: float) -> None:
+        self.seconds.append(seconds)
 
     async def apply_events(self, appended: AppendResult) -> RecordResult:
         self.events += appended.new
@@ -118,6 +122,11 @@ def test_events_of_one_worker_are_applied_by_all_in_the_order_of_the_log(tmp_pat
         assert sum(len(appended.new) for appended, _ in await asyncio.gather(*both)) == 19
         await _wait_for(lambda: first.as_of == second.as_of == 21)
         assert first.events == second.events == setting.log.user_events()
+        # Each worker notes each batch that has new events, and none that it reads from the log.
+        assert len(first.seconds) == len(second.seconds) == 1 + 19
+        assert all(0 < seconds < 60 for seconds in first.seconds + second.seconds)
+        _, late = await setting.join()
+        assert (late.as_of, late.seconds) == (21, [])
 
     run(tmp_path, test)
 

@@ -81,6 +81,7 @@ def test_metrics_of_any_worker_are_those_of_all(server: WorkerServer) -> None:
         assert "leanrec_lists_lost_total 0.0" in text
         assert re.search(r"leanrec_log_free_bytes [1-9]", text)
         assert 'outcome="stored"} 3.0' in text
+        assert "leanrec_freshness_seconds_count 6.0" in text  # until both have each of the three
     assert httpx.get(f"{server.url}/readyz").status_code == 200
 
 

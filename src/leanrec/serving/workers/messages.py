@@ -69,10 +69,17 @@ class Welcome(msgspec.Struct, tag=True, frozen=True):
 
 
 class AppendEvents(msgspec.Struct, tag=True, frozen=True):
-    """Worker: write events. The answer is `Appended` in the stream, or `Refused`."""
+    """Worker: write events. The answer is `Appended` in the stream, or `Refused`.
+
+    Attributes:
+        number: number of the request.
+        events: the events.
+        arrived: when they arrived, by the monotonic clock, which the processes of a machine share.
+    """
 
     number: int
     events: list[UserEvent]
+    arrived: float = 0.0
 
 
 class Appended(msgspec.Struct, tag=True, frozen=True):
@@ -85,6 +92,7 @@ class Appended(msgspec.Struct, tag=True, frozen=True):
         duplicates: how many of the batch were stored before.
         client: the connection that sent the batch, 0 for events that are read from the log.
         number: number of its request.
+        arrived: when the events arrived, 0 for events that are read from the log.
     """
 
     after: int
@@ -93,6 +101,7 @@ class Appended(msgspec.Struct, tag=True, frozen=True):
     duplicates: int = 0
     client: int = 0
     number: int = 0
+    arrived: float = 0.0
 
 
 class AppendLists(msgspec.Struct, tag=True, frozen=True):

@@ -54,6 +54,9 @@ class StreamTarget(Protocol):
     async def apply_change(self, change: messages.Change) -> AddItemsResult | ForgottenUser | None:
         """Apply a change of items or users. Raises LeanrecError if it cannot be applied."""
 
+    def note_freshness(self, seconds: float) -> None:
+        """Note how many seconds after their arrival events of any worker are applied."""
+
 
 class _OwnerStatus:
     """What the owner has told about the log."""
@@ -151,7 +154,7 @@ class RemoteEventStore(SQLiteEventReader, EventStore):
     def submit(self, user_events: Sequence[UserEvent]) -> "asyncio.Future[_Stored]":
         """Write events. The future is done when they are on disk and all events up to the last of them are applied."""
         self._send_lists()  # those that an event of the batch may name
-        return self._ask(lambda number: messages.AppendEvents(number, list(user_events)), user_events)
+        return self._ask(lambda number: messages.AppendEvents(number, list(user_events), time.monotonic()), user_events)
 
     async def wait_async(self, done: "asyncio.Future[_Result]") -> "_Result":
         """The result of a write, which is not cancelled. Raises SourceError if it takes too long."""
@@ -305,6 +308,8 @@ class RemoteEventStore(SQLiteEventReader, EventStore):
         appended = AppendResult(new, message.duplicates, message.last_seq)
         has_all = message.last_seq <= self._target.as_of
         recorded = RecordResult(0) if has_all else await self._target.apply_events(appended)
+        if message.arrived and new:
+            self._target.note_freshness(time.monotonic() - message.arrived)
         _settle(done, (appended, recorded))
 
     def _find_request(self, client: int, number: int) -> "tuple[asyncio.Future[Any] | None, Sequence[UserEvent]]":

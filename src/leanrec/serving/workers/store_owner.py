@@ -167,14 +167,14 @@ class StoreOwner:
     def _handle(self, client: _Client, message: messages.Message) -> None:
         """Begin what a worker asks for."""
         match message:
-            case messages.AppendEvents(number, events):
+            case messages.AppendEvents(number, events, arrived):
                 try:
                     done = self.log.submit(events)
                 except LeanrecError as error:
                     client.send(encode_message(refuse(number, error)))
                     return
                 # The store tells of its writes in the order of the log, and the loop keeps that order.
-                done.add_done_callback(lambda done: self._call(self._publish_events, client, number, done))
+                done.add_done_callback(lambda done: self._call(self._publish_events, client, number, arrived, done))
             case messages.AppendLists(lists):
                 for each in lists:
                     self.log.append_served(each)
@@ -195,7 +195,7 @@ class StoreOwner:
         with contextlib.suppress(RuntimeError):  # the loop has ended, and with it all connections
             self._loop.call_soon_threadsafe(function, *args)
 
-    def _publish_events(self, client: _Client, number: int, done: Future[AppendResult]) -> None:
+    def _publish_events(self, client: _Client, number: int, arrived: float, done: Future[AppendResult]) -> None:
         """Send a batch that is on disk to all workers."""
         if (error := done.exception()) is not None:
             client.send(encode_message(refuse(number, error)))
@@ -203,7 +203,7 @@ class StoreOwner:
         appended = done.result()
         last, new = appended.last_seq, list(appended.new)
         frame = encode_message(
-            messages.Appended(last - len(new), last, new, appended.duplicates, client.number, number)
+            messages.Appended(last - len(new), last, new, appended.duplicates, client.number, number, arrived)
         )
         if not new:  # nothing for the others
             client.send(frame)

@@ -106,6 +106,9 @@ class StreamRecorder(EventRecorder):
     async def _write(self, user_events: Sequence[UserEvent]) -> tuple[AppendResult, RecordResult]:
         return await self._remote.submit(user_events)
 
+    def _note_stored(self, seconds: float) -> None:
+        """Do nothing, because every worker notes all events as they come back in the stream."""
+
     async def apply_events(self, appended: AppendResult) -> RecordResult:
         """Apply the next events of the log. A defect is reported, and the stream goes on."""
         try:
