@@ -10,11 +10,11 @@ __all__ = ["describe_features"]
 _FFM = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[ \t]\d+:\d+:[-+.\deE]+){2,}\s*")
 _LIBSVM = re.compile(r"[^\s,;]+(?:[ \t]+\d+:[-+.\deE]+)+\s*")
 _RANKED = re.compile(r"[-+.\d]+ qid:\S+(?: +\d+:\S+)+ *(?P<comment>#.*\S.*)?\s*")
-# A label or a cost, a weight and a tag come before the first mark; a name follows a mark at once.
+# A label or a cost, a weight and a tag come before the first mark; a blank precedes each mark, and a name follows at once.
 _WABBIT = re.compile(
-    r"(?:shared|[-+.\d]+(?::[-+.\deE]*){0,2})?(?:\s+[-+.\deE]+){0,2}(?:\s+'?[^\s|]+)?\s*(?:\|[A-Za-z_][^\s|]*(?:\s[^|]*)?)+"
+    r"(?:shared|[-+.\d]+(?::[-+.\deE]*){0,2})?(?:\s+[-+.\deE]+){0,2}(?:\s+'?[^\s|]+)?\s*(?:(?<!\S)\|[A-Za-z_][^\s|]*(?:\s[^|]*)?)+"
 )
-_NAMELESS = re.compile(r"[-+]?1(?:\.0)?(?:\s+[-+.\deE]+)?(?:\s+'[^\s|]+)?\s*\|\s+[^|]*")
+_NAMELESS = re.compile(r"[-+]?1(?:\.0)?(?:\s+[-+.\deE]+)?(?:\s+'[^\s|]+)?\s+\|\s+[^|]*")
 _MARK = re.compile(r"\|([A-Za-z_][^\s|:]*)")
 _LABELS = {"-1", "0", "1", "+1", "-1.0", "0.0", "1.0"}
 
