@@ -16,6 +16,7 @@ import argparse
 import collections
 import contextlib
 import json
+import math
 import os
 import random
 import shutil
@@ -159,13 +160,19 @@ def wait_until_ready(server: Server, client: Client) -> float:
 
 
 def kill_often(
-    server: Server, store: VersionStore, client: Client, n_kills: int, chance: random.Random
+    server: Server, store: VersionStore, client: Client, n_kills: int, chance: random.Random, most: float = math.inf
 ) -> dict[str, object]:
-    """Kill the server so often, in turn at each of the instants; returns how often, and the seconds until it answered again."""
+    """Kill the server so often, in turn at each of the instants; returns how often, and the seconds until it answered again.
+
+    After ``most`` seconds it is not killed again.
+    """
+    end = time.monotonic() + most
     seconds: list[float] = []
     killed: collections.Counter[str] = collections.Counter()
     versions = [version.id for version in store.versions()]
     for number in range(n_kills):
+        if time.monotonic() > end:
+            break
         mode = MODES[number % len(MODES)]
         server.start_again()
         if mode == "start":
@@ -211,6 +218,7 @@ def check_log(path: Path, visitors: list[Visitor], client: Client, chance: rando
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=300)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="time after which fewer kills are enough")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--clients", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
@@ -226,7 +234,7 @@ def main() -> None:
         visitors = [Visitor(number, url, items, stopping, args.seed + number) for number in range(args.clients)]
         for visitor in visitors:
             visitor.start()
-        found = kill_often(server, store, client, args.kills, chance)
+        found = kill_often(server, store, client, args.kills, chance, 60 * args.minutes)
         stopping.set()
         for visitor in visitors:
             visitor.join()

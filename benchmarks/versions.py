@@ -30,6 +30,7 @@ import load
 import numpy as np
 import psutil
 from harness import Claim, Comparison, Contestant, Probe
+from soak import find_slope
 
 from leanrec.data import Dataset
 from leanrec.models import IALS
@@ -108,10 +109,10 @@ def measure_memory(server: psutil.Process) -> int:
     return n_bytes
 
 
-def find_slope(memory: list[int]) -> float:
-    """Bytes that each change adds, after the first ones."""
-    late = np.array(memory[_N_WARMUP:], float)
-    return float(np.polyfit(np.arange(len(late)), late, 1)[0]) if len(late) > 2 else 0.0
+def find_growth(memory: list[int]) -> tuple[float, float, float]:
+    """Bytes that each change adds, after the first ones, and their interval of 95 %."""
+    late = memory[_N_WARMUP:]
+    return find_slope(late, block=20) if len(late) > 2 else (0.0, 0.0, 0.0)
 
 
 def measure_changes(probe: Probe, workers: int, rate: float, seconds: float, *, with_changes: bool) -> None:
@@ -132,7 +133,7 @@ def measure_changes(probe: Probe, workers: int, rate: float, seconds: float, *, 
             time.sleep(0.05)
         found = loading.result()
     probe.times = {"p50": found.p50, "p99": found.p99, "calls": found.rate * seconds}
-    probe.record_quality(failures=found.failed, changes=n_changes, bytes_per_change=find_slope(memory))
+    probe.record_quality(failures=found.failed, changes=n_changes, bytes_per_change=find_growth(memory)[0])
 
 
 def run_many_changes(workers: int, n_changes: int) -> None:
@@ -155,11 +156,12 @@ def run_many_changes(workers: int, n_changes: int) -> None:
         for each in checkers:
             each.stop()
     counts = sum((each.counts for each in checkers), collections.Counter[str]())
+    growth, low, high = find_growth(memory)
     print(
         f"{workers} workers, {n_changes} changes in {took:.0f} s, {counts.total()} lists ({dict(counts)}): "
         f"{sum(each.n_failed for each in checkers)} failed, {sum(each.n_mixed for each in checkers)} mixed, "
         f"memory {memory[0] / 2**20:.0f} MiB at first, {memory[-1] / 2**20:.0f} at the end, {max(memory) / 2**20:.0f} "
-        f"at most, {find_slope(memory) / 1024:+.1f} KiB a change"
+        f"at most, {growth / 1024:+.1f} KiB a change ({low / 1024:+.1f} to {high / 1024:+.1f})"
     )
 
 
