@@ -239,8 +239,8 @@ def ingest(
         cleaning: rules for rejecting rows.
         quarantine: file (.csv or .parquet) for every rejected row, with reason, file and row.
         time_format: how the times are written, in strptime format ("%d/%m/%Y %H:%M"), or "excel days", "unix days", "matlab days",
-            "apple seconds", "dotnet ticks", "filetime", "webkit microseconds", "julian days", "modified julian days", "months",
-            "quarters" or "iso weeks". None: numbers, ISO dates and other common formats, found from the values.
+            "apple seconds", "dotnet ticks", "filetime", "webkit microseconds", "julian days", "modified julian days", "ordinal dates",
+            "months", "quarters" or "iso weeks". None: numbers, ISO dates and other common formats, found from the values.
         encoding: encoding of all text files, such as "cp1252", "gbk" or "utf-16". None: UTF-8, and Windows-1252 where a
             file has no UTF-8 beyond ASCII.
         item_links: knowledge graph triples (head, relation, tail), in any of these forms; heads and tails are items by

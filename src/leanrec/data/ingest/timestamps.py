@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
 from leanrec.data.ingest.meaning.column_names import split_words
-from leanrec.data.ingest.meaning.time_counts import CERTAIN_COUNTS, DAYS, NAMED_FORMATS, WORD_FORMATS, find_count
+from leanrec.data.ingest.meaning.time_counts import (
+    CERTAIN_COUNTS,
+    DAYS,
+    NAMED_FORMATS,
+    ORDINAL,
+    WORD_FORMATS,
+    find_count,
+)
 from leanrec.data.ingest.meaning.time_text import NOTATIONS, ZONED, is_plain, parse_text, parse_with
 from leanrec.data.ingest.sources import SourcePart
 from leanrec.errors import DataError, SettingError, SourceError
@@ -238,11 +245,9 @@ def find_time_format(
         return TimeFormat(iso_only=True)
     _sample_values(engine, found)
     is_date = all({"date", "datum", "datetime", "fecha", "data"} & set(split_words(column.name)) for column in found)
-    counts = [
-        *CERTAIN_COUNTS,
-        *([DAYS] if is_date else []),
-        *filter(None, {find_count(split_words(column.name)) for column in found}),
-    ]
+    named = {find_count(split_words(column.name)) for column in found} - {None}
+    counts = [*CERTAIN_COUNTS, *([DAYS] if is_date else []), *([ORDINAL] if is_date or "julian days" in named else [])]
+    counts += [each for each in named if each is not None]
     if (count := _find_named(engine, counts)) is not None:
         return count
     simple = TimeFormat(iso_only=True)

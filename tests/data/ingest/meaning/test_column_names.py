@@ -23,7 +23,7 @@ from leanrec.data.ingest.schema import find_columns
         ("item", "movieIDs items Artist-ID article_nr product.codes productSKU item_ean book_isbn"),
         (
             "time",
-            "t_dat purchase.date timestamp_utc CheckinTime date_time purchase_times date_add CreatedOn last_seen lastPlayed event_time_us eventTimeNs ts_listen",
+            "t_dat purchase.date timestamp_utc CheckinTime date_time purchase_times date_add CreatedOn last_seen lastPlayed event_time_us eventTimeNs ts_listen epoch_millis unixSeconds",
         ),
         ("rating", "Book-Rating userRatings movie_stars"),
         ("event_type", "event_types user_action interactionType verb evt tipo_evento"),

@@ -57,11 +57,13 @@ def stamps(source: object, **options: str) -> list[str]:
         ("qtr", ["4Q23", "1Q24"], ["2023-10-01 00:00:00", "2024-01-01 00:00:00"]),
         ("week", ["KW 1/2023", "KW 19/2023"], ["2023-01-02 00:00:00", "2023-05-08 00:00:00"]),
         ("endTime", ["2023-05-11 22:06", "2023-05-12 07:00"], ["2023-05-11 22:06:00", "2023-05-12 07:00:00"]),
+        ("julian_date", ["2024010", "2024073"], ["2024-01-10 00:00:00", "2024-03-13 00:00:00"]),
+        ("date", ["2024-010", "2024-073"], ["2024-01-10 00:00:00", "2024-03-13 00:00:00"]),
         ("date", ["/Date(1683842768000)/", "/Date(1683842769000)/"], ["2023-05-11 22:06:08", "2023-05-11 22:06:09"]),
     ],
     ids=["excel", "ticks", "filetime", "webkit", "julian", "german", "french", "spanish", "clock with h", "russian", "polish", "chinese", "korean", "korean halves", "chinese halves", "hungarian",
         "ordinals", "comma", "weeks", "week", "month", "dotnet", "jd", "mjd", "matlab",
-        "excel time", "order month", "month first", "short months", "quarters", "short quarters", "german weeks", "end", "json"],
+        "excel time", "order month", "month first", "short months", "quarters", "short quarters", "german weeks", "end", "days of the year", "ordinal dates", "json"],
 )  # fmt: skip
 def test_times_of_other_programs_are_recognized(
     name: str, times: list[str], moments: list[str], tmp_path: Path

@@ -290,6 +290,7 @@ _OTHER_PERIOD = frozenset(
     ["cohort", "acquisition", "first", "forecast", "target", "due", "number", "count", "num", "per", "since", "last"]
 )
 _UNITS = frozenset(["s", "sec", "ms", "milli", "us", "micro", "ns", "nano"])
+_LONG_UNITS = frozenset(["second", "millis", "millisecond", "micros", "microsecond", "nanos", "nanosecond"])
 _RATING = frozenset(["rating", "star", "score"])
 _EVENT = frozenset(
     [
@@ -642,6 +643,7 @@ def _means_time(words: list[str], found: set[str]) -> bool:
         is_time = len(words) > 1
     if len(words) > 1:
         is_time |= words[-1] in _UNITS and words[-2] in _TIME
+        is_time |= words[-1] in _LONG_UNITS and words[-2] in {"epoch", "unix", "timestamp", "ts"}
         is_time |= words[0] in {"ts", "tstamp"} and words[-1] in _DONE | _CONSUMED
         is_time |= words[-1] == "on" and words[-2] in _DONE
         is_time |= words[0] in {"last", "latest"} and words[-1] in _DONE

@@ -9,6 +9,7 @@ __all__ = [
     "CERTAIN_COUNTS",
     "DAYS",
     "NAMED_FORMATS",
+    "ORDINAL",
     "PERIOD_FORMATS",
     "WORD_FORMATS",
     "describe_doubt",
@@ -26,7 +27,10 @@ CERTAIN_COUNTS = ("dotnet ticks", "filetime", "webkit microseconds", "julian day
 PERIOD_FORMATS = ("months", "quarters", "iso weeks")
 """Months, quarters and weeks of a year, as the time at which they begin."""
 
-WORD_FORMATS = ("months in words", "marked dates", "json dates", *PERIOD_FORMATS, *CALENDARS)
+ORDINAL = "ordinal dates"
+"""The year and the number of the day in it: 2024073 or 2024-073. As a number it is a date only where the name means one."""
+
+WORD_FORMATS = ("months in words", "marked dates", "json dates", *PERIOD_FORMATS, ORDINAL, *CALENDARS)
 """Notations of text that no strptime format reads."""
 
 _NAMED_COUNTS = {
@@ -119,6 +123,9 @@ def parse_named(column: str, name: str) -> str:
     if name in _FINE_COUNTS:
         zero, divisor = _FINE_COUNTS[name]
         return f"make_timestamp((try_cast({column} AS BIGINT) - {zero}) // {divisor})"
+    if name == ORDINAL:
+        text = f"regexp_extract({column}, '^ *([0-9]{{4}}-?[0-9]{{3}})([.]0)? *$', 1)"
+        return f"try_strptime(replace({text}, '-', ''), '%Y%j')"
     if name in PERIOD_FORMATS:
         return {"months": _parse_year_months, "quarters": _parse_quarters, "iso weeks": _parse_weeks}[name](column)
     if name == "json dates":

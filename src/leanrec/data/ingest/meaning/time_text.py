@@ -20,7 +20,8 @@ NOTATIONS = (
     "%Y-%m-%d %I:%M:%S %p", "%Y-%m-%d %I:%M %p", "%Y/%m/%d %H:%M", "%Y/%m/%d %H:%M:%S.%f", "%Y/%m/%d %I:%M:%S %p", "%Y.%m.%d",
     "%Y.%m.%d %H:%M:%S", "%Y-%m-%d-%H.%M.%S.%f", "%Y-%m-%dT%H", "%Y-%m-%d %H", "%Y%m%dT%H%M%S", "%Y%m%dT%H%M%SZ", "%Y%m%dT%H%M",
     "%A, %d-%b-%y %H:%M:%S", "%a, %d %b %Y %H:%M", "%Y%m%d %H:%M:%S", "%Y%m%d %H%M%S", "%Y年%m月%d日", "%Y年%m月%d日 %H:%M:%S",
-    "%d %b %Y, %H:%M", "%d %b %Y, %H:%M:%S", "%d.%m.%Y %H.%M", "%Y-%m", "datetime.datetime(%Y, %m, %d, %H, %M, %S, %f)",
+    "%d %b %Y, %H:%M", "%d %b %Y, %H:%M:%S", "%d.%m.%y %H.%M", "%d.%m.%Y %H.%M", "%Y-%m", "%d-%b-%y %I.%M.%S.%f %p",
+    "%d-%b-%y %I.%M.%S %p", "%A, %d %B %Y %H:%M:%S", "%A, %d %B %Y %H:%M", "%A, %d %B %Y", "%A %d %B %Y", "datetime.datetime(%Y, %m, %d, %H, %M, %S, %f)",
     "datetime.datetime(%Y, %m, %d, %H, %M, %S)", "datetime.datetime(%Y, %m, %d, %H, %M)", "datetime.date(%Y, %m, %d)",
 )  # fmt: skip
 """Notations without a zone that DuckDB's cast does not read, in strptime format."""
