@@ -23,7 +23,7 @@ _ARGUMENT = re.compile(
     re.VERBOSE,
 )
 _TRIES = 5
-_COMMAND = re.compile(r": (?P<command>(?:awk|sed|grep|jq|python -c) .*?)(?=, and pass|$)")
+_COMMAND = re.compile(r": (?P<command>(?:awk|sed|grep|tr|base64|gunzip|python -c) .*?)(?=, and pass|$)")
 _CALL = re.compile(r": (?P<call>(?:from [\w.]+ import \w+(?: as \w+)?; |\w+ = [^;]*; )*ingest\(.*\))(?=, where|\.|$)")
 
 

@@ -344,3 +344,32 @@ def test_line_ends_inside_texts_of_mysql_end_no_row(
     assert data.item_table is not None
     assert sorted(data.item_table.columns["title"].tolist()) == sorted(["one\ntwo", "one\n\nthree", "a\\", "tab\tin"])
     assert any("joined with the next one, and escapes of a database" in note for note in report.warnings)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "({u},{i},{r})\n",
+        "('u{u}', 'i{i}', {r}),\n",
+        "Rating({u},{i},{r}.0)\n",
+        "[{u}, {i}, {r}]\n",
+        '["u{u}", "i{i}", {r}]\n',
+    ],
+)
+def test_brackets_around_lines_are_taken_off(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "log.jsonl" if '"' in form else tmp_path / "log.txt"
+    path.write_text("".join(form.format(u=7 + k % 2, i=12 + k, r=1 + k) for k in range(4)))
+    data, report = ingest(path, names="user,item,rating")
+    assert [str(each).lstrip("u") for each in data.users.ids.tolist()] == ["7", "8"]
+    assert sorted(str(each).lstrip("i") for each in data.items.ids.tolist()) == ["12", "13", "14", "15"]
+    assert data.events.rating is not None
+    assert sorted(data.events.rating.tolist()) == [1, 2, 3, 4]
+    assert any("brackets around each line were taken off" in each for each in report.warnings)
+
+
+def test_rows_of_spark_have_names(tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    path.write_text("".join(f"Row(user='u{k % 2}', item='i{k}', rating={1 + k})\n" for k in range(4)))
+    events = ingest(path).data.events
+    assert events.rating is not None
+    assert sorted(events.rating.tolist()) == [1, 2, 3, 4]

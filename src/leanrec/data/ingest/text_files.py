@@ -67,6 +67,8 @@ _COPIED = (
 )
 # A line end behind a backslash that no other one escapes.
 _ESCAPED_END = re.compile(rb"(?<!\\)((?:\\\\)*)\\\r?\n")
+# (u1,i1,5) of Spark, Rating(1,7,5.0) and [1, 7, 5].
+_TUPLE = r"^\s*(?:[A-Za-z_][\w.]*\(|[(\[])([^()\[\]]*)[)\]]\s*[,;]?\s*$"
 _MIN_BUFFER = 4_000_000
 _BLOCK = 1_000_000
 _ENCODINGS = "cp1252, latin-1, gbk, big5, shift_jis, euc_kr or utf-16"
@@ -444,6 +446,12 @@ def _find_rewriting(lines: Sequence[str], label: str) -> _LineRewriting | None:
 
 def _find_marks(lines: Sequence[str]) -> _LineRewriting | None:
     """Return how to take off the marks that other programs put around lines and fields; None where there are none."""
+    tuples = [match[1] for line in lines if (match := re.fullmatch(_TUPLE, line))]
+    # Lists of items differ in length, and Row(user=7, item=9) has names.
+    is_uniform = len(tuples) > 1 and {each.count(",") for each in tuples} == {tuples[0].count(",") or -1}
+    if is_uniform and len(tuples) >= _CERTAIN * len(lines) and "=" not in tuples[0]:
+        line = f"regexp_replace(line, {quote_literal(_TUPLE)}, '\\1')"
+        return _LineRewriting(line, None, None, "the brackets around each line were taken off.")
     if has_quoted_lines(lines):
         return _LineRewriting(_WITHOUT_QUOTES, None, None, "the quotation marks around each line were taken off.")
     if sum(_FORMULA.search(line) is not None for line in lines) * 2 > len(lines):

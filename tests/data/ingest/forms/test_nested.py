@@ -249,3 +249,12 @@ def test_clicked_lists_are_the_items_of_an_impression(tmp_path: Path) -> None:
     ]
     data, _ = leanrec.ingest(write_lines(tmp_path / "log.jsonl", rows))
     assert (data.users.ids.tolist(), data.items.ids.tolist()) == ([1], [8])
+
+
+def test_items_beside_lists_of_numbers_are_the_items(tmp_path: Path) -> None:
+    path = tmp_path / "places.json"
+    features = [
+        {"properties": {"user": f"u{k % 2}", "item": f"i{k}"}, "geometry": {"coordinates": [k, 2.5]}} for k in range(4)
+    ]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    assert sorted(leanrec.ingest(path).data.items.ids.tolist()) == ["i0", "i1", "i2", "i3"]

@@ -11,6 +11,7 @@ from leanrec.data.engine import SqlEngine
 from leanrec.data.ingest.forms.json_text import find_json_layout
 from leanrec.data.ingest.forms.refusals.binary_files import refuse_binary
 from leanrec.data.ingest.forms.refusals.other_text import refuse_text
+from leanrec.data.ingest.forms.refusals.wrapped_text import refuse_wrapped
 from leanrec.data.ingest.forms.typed_header import TYPED_SUFFIXES
 from leanrec.data.ingest.text_files import PACKED, line_scan
 from leanrec.errors import SourceError
@@ -33,6 +34,8 @@ _ARCHIVES = (".bz2", ".xz", ".zip")
 # Numbers and days behind the suffix: data.csv.gz.1, log.csv.2024-01-31.
 _ROTATED = re.compile(r"(?<=[a-z])(\.[\d_-]+)+$")
 _HEAD = 262_144
+# Lines such as ["ann", 7, 5], which are rows of a table.
+_ARRAYS = re.compile(r"\[[^\[\]{}\n]*\]\s*\n\[[^\[\]{}\n]*\]")
 # First bytes → format that is read by another library.
 _READABLE = {b"PAR1": "parquet", b"ARROW1": "arrow", b"FEA1": "feather", b"ORC": "orc", b"Obj\x01": "avro"}
 
@@ -103,6 +106,7 @@ def detect_format(head: FileHead, label: str, *, known_encoding: bool = False) -
         raise SourceError(
             f"{label} is named as Parquet but does not begin with PAR1. It is damaged or has another format."
         )
+    refuse_wrapped(data, label)
     if not known_encoding and b"\0" in data:
         raise SourceError(
             f"{label} is a binary file (a zero byte at offset {data.index(0)}), not delimited text, JSON lines or "
@@ -111,6 +115,8 @@ def detect_format(head: FileHead, label: str, *, known_encoding: bool = False) -
     text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
     refuse_text(data, text, label)
     stripped = text.lstrip()
+    if _ARRAYS.match(stripped):
+        return "csv"
     if named == "json" or stripped.startswith(("{", "[{")) or re.match(r"\[\s*\{", stripped):
         return find_json_layout(stripped)
     return "csv"

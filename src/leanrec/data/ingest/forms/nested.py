@@ -90,7 +90,10 @@ def find_role(
         wanted = part.paths.get(given[role], given[role])
         return wanted if wanted in part.types else by_name.get(normalize_name(wanted))
     common = next((by_name[name] for name in role_names.get(role, ()) if name in by_name), None)
-    return common or next((name for name in part.types if guess_role(name) == role), None)
+    # properties.item is an item, as properties.item_id is.
+    return common or next(
+        (name for name in part.types if guess_role(name) == role or name.lower().endswith(f".{role}")), None
+    )
 
 
 def describe_columns(engine: SqlEngine, scan: str, label: str) -> dict[str, str]:

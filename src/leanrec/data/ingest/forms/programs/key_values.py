@@ -36,10 +36,12 @@ def find_keys(lines: Sequence[str]) -> tuple[str, ...]:
 def write_values(keys: Sequence[str], lines: Sequence[str], delimiter: str) -> str:
     """SQL: a line with a delimiter between the values of its keys. Values of query strings are decoded."""
     is_query = all("&" in line and not re.search(r"\s", line.strip()) for line in lines)
+    # Row(user=7, item=9) ends in a bracket that belongs to no value.
+    text = r"regexp_replace(line, '\)\s*$', '')" if all(line.rstrip().endswith(")") for line in lines) else "line"
     fields = []
     for key in keys:
         pattern = quote_literal(rf"{_BEFORE}{re.escape(key)}{_VALUE}")
-        value = f"(regexp_extract(line, {pattern}, 1) || regexp_extract(line, {pattern}, 2))"
+        value = f"(regexp_extract({text}, {pattern}, 1) || regexp_extract({text}, {pattern}, 2))"
         if key == _STAMP_NAME and not any(re.search(rf"{_BEFORE}{_STAMP_NAME}{_VALUE}", line) for line in lines):
             value = f"regexp_extract(line, {quote_literal(_STAMP)}, 1)"
         fields.append(f"coalesce(try(url_decode(replace({value}, '+', ' '))), {value})" if is_query else value)

@@ -10,9 +10,12 @@ __all__ = ["describe_features"]
 _FFM = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[ \t]\d+:\d+:[-+.\deE]+){2,}\s*")
 _LIBSVM = re.compile(r"[^\s,;]+(?:[ \t]+\d+:[-+.\deE]+)+\s*")
 _RANKED = re.compile(r"[-+.\d]+ qid:\S+(?: +\d+:\S+)+ *(?P<comment>#.*\S.*)?\s*")
-# A label or a cost, a weight and a tag come before the first mark; a blank precedes each mark, and a name follows at once.
+_NAMESPACE = r"\|[A-Za-z_][^\s|]*(?:\s[^|]*)?"
+# A label or a cost, a weight and a tag come before the first mark. A blank or a tag with an apostrophe precedes a mark, and a name
+# follows it at once: 1|Toy Story|1995 is a table.
 _WABBIT = re.compile(
-    r"(?:shared|[-+.\d]+(?::[-+.\deE]*){0,2})?(?:\s+[-+.\deE]+){0,2}(?:\s+'?[^\s|]+)?\s*(?:(?<!\S)\|[A-Za-z_][^\s|]*(?:\s[^|]*)?)+"
+    r"(?:shared|[-+.\d]+(?::[-+.\deE]*){0,2})?(?:\s+[-+.\deE]+){0,2}"
+    rf"(?:\s+'[^\s|]+{_NAMESPACE}|(?:\s+'?[^\s|]+)?\s*(?<!\S){_NAMESPACE})(?:(?<!\S){_NAMESPACE})*"
 )
 _NAMELESS = re.compile(r"[-+]?1(?:\.0)?(?:\s+[-+.\deE]+)?(?:\s+'[^\s|]+)?\s+\|\s+[^|]*")
 _MARK = re.compile(r"\|([A-Za-z_][^\s|:]*)")
