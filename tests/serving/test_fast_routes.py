@@ -129,6 +129,25 @@ class TestSameAnswers:
         assert len(served[request].items) == 4
         assert 'leanrec_requests_total{method="GET",route="/recommend",status="200"} 1.0' in text
 
+    def test_stages_of_a_sample_are_timed_and_its_lists_are_like_others(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("leanrec.serving.fast_routes._SAMPLED", 2)
+        pipeline = Pipeline.fit(EASE(l2=20.0), make_dataset())
+        with SQLiteEventStore(tmp_path / "events.db") as log, run_server(create_app(pipeline, log)) as client:
+            users = [f"user-{number}" for number in range(6)]
+            answers = [client.get(f"/recommend?user={user}&n=4") for user in users]  # of which three are timed
+            slow = [
+                client.get(f"/recommend?user={user}&n=4&trace=true") for user in users
+            ]  # by the app, and in no metric
+            text = client.get("/metrics").text
+            assert len(list(log.served_lists())) == 12
+        assert [answer.json()["trace"] for answer in answers] == [None] * 6
+        for stage in ("wait", "rules", "retrieve", "explain", "log", "encode", "send"):
+            assert f'leanrec_stage_seconds_count{{stage="{stage}"}} 3.0' in text
+        for fast, other in zip(answers, slow, strict=True):
+            assert fast.json()["items"] == other.json()["items"]
+
 
 class SlowHandlers:
     """Lists of more than 50 items take 0.1 s; those of one user are in the cache."""
@@ -137,7 +156,9 @@ class SlowHandlers:
         self.made_in: list[str] = []
         self.found = Recommendations("id", (RecommendedItem(2**60, "title", 1.0),))
 
-    def recommend(self, request: ListRequest, rung: str, time_limit_ms: float | None) -> Recommendations:
+    def recommend(
+        self, request: ListRequest, rung: str, time_limit_ms: float | None, *, trace: bool = False
+    ) -> Recommendations:
         assert (rung, time_limit_ms) == ("full", None)
         self.made_in.append(threading.current_thread().name)
         until = time.thread_time() + 0.1 * (request.n > 50)
@@ -206,7 +227,9 @@ class TestThreads:
         begun, free = threading.Semaphore(0), threading.Event()
 
         class HeldHandlers(SlowHandlers):
-            def recommend(self, request: ListRequest, rung: str, time_limit_ms: float | None) -> Recommendations:
+            def recommend(
+                self, request: ListRequest, rung: str, time_limit_ms: float | None, *, trace: bool = False
+            ) -> Recommendations:
                 asked.append((rung, time_limit_ms, threading.current_thread() is threading.main_thread()))
                 begun.release()
                 assert free.wait(10)

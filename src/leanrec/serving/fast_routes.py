@@ -35,6 +35,7 @@ _INLINE_SECONDS = 1.5e-3
 _MAX_INLINE_LENGTH = 100
 _MAX_INLINE_HISTORY = 200
 _N_THREADS = 4
+_SAMPLED = 100  # of so many full lists the stages of one are timed, which takes longer than to make some of them
 _LIST_PATHS = frozenset(["/recommend", "/explain"])
 _RUNGS_OF_THE_MODEL = frozenset(RUNGS[:2])
 
@@ -103,8 +104,10 @@ def parse_query(query: bytes) -> ListRequest | None:
 class ListHandlers(Protocol):
     """What makes the lists."""
 
-    def recommend(self, request: ListRequest, rung: str, time_limit_ms: float | None) -> Recommendations:
-        """Make the list of a request, of this rung at best, in the time that is left, and log it."""
+    def recommend(
+        self, request: ListRequest, rung: str, time_limit_ms: float | None, *, trace: bool = False
+    ) -> Recommendations:
+        """Make the list of a request, of this rung at best, in the time that is left, and log it; ``trace``: time its stages."""
 
     def find_cached(self, request: ListRequest) -> Recommendations | None:
         """The list if it is in a cache, logged; None if it must be made."""
@@ -135,6 +138,7 @@ class FastRoutes:
         self._threads = ThreadPoolExecutor(_N_THREADS, "leanrec-list")
         # Seconds of a list with and without reasons. The first lists are made in threads, until they are timed.
         self._seconds = {True: 0.1, False: 0.1}
+        self._n_made = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -210,6 +214,8 @@ class FastRoutes:
         note_stage(scope, "list", waited, made)
         note_stage(scope, "encode", made, arrived + seconds)
         await _send_json(body, seconds, send)
+        if found[0].trace is not None:
+            self._note_stages(waited - arrived, arrived + seconds - made, time.perf_counter() - arrived - seconds)
         self.metrics.count_request("/recommend", method, 200, seconds)
         return True
 
@@ -242,7 +248,16 @@ class FastRoutes:
         It may have waited for the thread, so what is left of its time, and the rung of now, decide.
         """
         start, time_limit_ms = time.thread_time(), self.load.limit_time(request.time_limit_ms, arrived)
-        return self.handlers.recommend(request, self.load.rung, time_limit_ms), time.thread_time() - start
+        rung = self.load.rung
+        self._n_made += 1
+        trace = self._n_made % _SAMPLED == 0 and rung == RUNGS[0]
+        recommended = self.handlers.recommend(request, rung, time_limit_ms, trace=trace)
+        return recommended, time.thread_time() - start
+
+    def _note_stages(self, wait: float, encode: float, send: float) -> None:
+        """Note the seconds of what the server does around a list whose stages are timed."""
+        for stage, seconds in (("wait", wait), ("encode", encode), ("send", send)):
+            self.metrics.stages.labels(stage).observe(seconds)
 
     def _encode_list(self, recommended: Recommendations, as_of: int) -> bytes:
         return self._encode(

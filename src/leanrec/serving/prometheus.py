@@ -14,6 +14,7 @@ __all__ = ["EVENT_OUTCOMES", "KNOWN_METHODS", "MetricsMiddleware", "ServingMetri
 
 EVENT_OUTCOMES = ("stored", "duplicate", "rejected", "invalid")
 KNOWN_METHODS = frozenset(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+_STAGE_BUCKETS = (1e-5, 2.5e-5, 1e-4, 2.5e-4, 1e-3, 2.5e-3, 0.01, 0.025, 0.1, 1.0)  # seconds
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)  # seconds
 
 
@@ -25,6 +26,13 @@ class ServingMetrics:
         labels = ("route", "method")
         self.seconds = Histogram(
             "leanrec_request_seconds", "Response time.", labels, buckets=_BUCKETS, registry=self.registry
+        )
+        self.stages = Histogram(
+            "leanrec_stage_seconds",
+            "Stages of one of 100 full lists that were made.",
+            ("stage",),
+            buckets=_STAGE_BUCKETS,
+            registry=self.registry,
         )
         self.requests = Counter("leanrec_requests", "Requests answered.", (*labels, "status"), registry=self.registry)
         self.events = Counter("leanrec_events", "Events received, by outcome.", ("outcome",), registry=self.registry)

@@ -251,19 +251,29 @@ class RouteHandlers:
         self.metrics.users.set(self.pipeline.n_users)
         self.metrics.items.set(len(self.pipeline.catalog))
 
-    def recommend(self, request: ListRequest, rung: str, time_limit_ms: float | None) -> Recommendations:
-        """The list of a request with only the usual parameters, logged."""
+    def recommend(
+        self, request: ListRequest, rung: str, time_limit_ms: float | None, *, trace: bool = False
+    ) -> Recommendations:
+        """The list of a request with only the usual parameters, logged; ``trace``: its stages are in the metrics."""
         recommended = self.live.recommend(
             request.user,
             history=request.history,
             n=request.n,
             exclude_seen=request.exclude_seen,
             reasons=request.reasons,
+            trace=trace,
             time_limit_ms=time_limit_ms,
             rung=rung,
             explore=self.explore,
         )
-        return self._log_list(recommended)
+        if recommended.trace is None:
+            return self._log_list(recommended)
+        for each in recommended.trace:
+            self.metrics.stages.labels(each.stage).observe(each.milliseconds / 1e3)
+        start = time.perf_counter()
+        self._log_list(recommended)
+        self.metrics.stages.labels("log").observe(time.perf_counter() - start)
+        return recommended
 
     def find_cached(self, request: ListRequest) -> Recommendations | None:
         """The same list if it is in the cache, logged."""
