@@ -1,4 +1,4 @@
-"""Times in several columns: a date beside a time of day, years, months and days, read as one time, and a column for each period."""
+"""Times in several columns: a date beside a time of day, a year beside a month, and a column for each period."""
 
 import dataclasses
 import re

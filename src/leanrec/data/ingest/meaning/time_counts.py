@@ -1,4 +1,4 @@
-"""Times of other programs: Excel days, .NET ticks, FILETIME, Julian days, months, quarters, ISO weeks, and months in words."""
+"""Times of other programs: Excel days, .NET ticks, Julian days, months, quarters, weeks, and months in words."""
 
 from collections.abc import Sequence
 
