@@ -52,6 +52,7 @@ FLAGS: Mapping[str, str] = {
     "names": "--names",
     "no_rating": "--no-rating",
     "positive_from": "--positive-from",
+    "port": "--port",
     "quarantine": "--rejected",
     "ratio": "--arm",
     "rating_range": "--rating-range",

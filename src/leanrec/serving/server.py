@@ -78,8 +78,9 @@ def serve(
     location = parse_location(str(log_path)) if log_path else default_log_path(model_path)
     if workers > 1 and not isinstance(location, Path):
         raise SettingError(
-            f"workers must be 1 with an event log in a database. Got {workers}. Start so many servers with the same log "
-            "instead, on ports of their own behind a proxy: each applies the events of all."
+            f"workers must be 1 with an event log in a database. Got {workers}. Start {workers} servers with the same log "
+            f"instead, behind a proxy: each applies the events of all. Give each a port of its own, such as port={port or 8000} and "
+            f"port={(port or 8000) + 1}."
         )
     store = VersionStore(model_path) if is_version_store(model_path) else None
     pipeline_path = find_pipeline_path(model_path)
