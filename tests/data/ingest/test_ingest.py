@@ -568,3 +568,13 @@ def test_parts_of_a_folder_may_have_different_notations(tmp_path: Path, first: s
     events = data.events
     found = zip(data.users.ids[events.user], data.items.ids[events.item], events.rating, events.time, strict=True)
     assert sorted(found) == sorted(expected)
+
+
+def test_names_in_another_order_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("user,item,time\na,x,1600000000\nb,y,1600000001\nitem,user,time\nz,c,1600000002\n")
+    (told,) = (each for each in ingest(path).report.warnings if "another order" in each)
+    assert told.startswith("Time not understood, such as 'time': 1 row was rejected.")
+    again = path.read_text().replace("item,user,time\nz,c", "user,item,time\nc,z")
+    path.write_text(again)
+    assert not any("another order" in each for each in ingest(path).report.warnings)

@@ -672,6 +672,22 @@ def _make_dictionaries(engine: SqlEngine, staged: StagedLog, tables: SideTables)
     return numbers[0] or staged.integer_users, numbers[1] or staged.integer_items
 
 
+def _tell_rejected_values(engine: SqlEngine, staged: StagedLog, counts: Mapping[str, int]) -> Iterator[str]:
+    """Yield the reasons for which many values were rejected, each with one of them."""
+    for reason in _WITH_EXAMPLE:
+        if counts.get(reason, 0) >= max(1, _EXAMPLE_SHARE * staged.rows):
+            rows = "1 row was" if counts[reason] == 1 else f"{counts[reason]:,} rows were"
+            found = find_example(engine, staged, reason)
+            told = f"{reason[0].upper()}{reason[1:]}, such as {found!r}: {rows} rejected."
+            if any(found in {each.time, each.rating, each.weight} for each in staged.columns):
+                # A line of names in the order of the first one has a reason of its own.
+                told += (
+                    f" {found!r} is the name of the column: a later line has the names in another order, and the rows below it were read "
+                    "in the order of the first line. Write the rows from that line on to a file of their own, and pass both files."
+                )
+            yield told
+
+
 def _list_warnings(
     task: _IngestTask,
     engine: SqlEngine,
@@ -686,11 +702,7 @@ def _list_warnings(
     yield from read.list_notes()
     for each in log.spellings:
         yield f"Event types that differ only in capital letters count as one: {each}."
-    for reason in _WITH_EXAMPLE:
-        if counts.get(reason, 0) >= max(1, _EXAMPLE_SHARE * staged.rows):
-            rows = "1 row was" if counts[reason] == 1 else f"{counts[reason]:,} rows were"
-            found = find_example(engine, staged, reason)
-            yield f"{reason[0].upper()}{reason[1:]}, such as {found!r}: {rows} rejected."
+    yield from _tell_rejected_values(engine, staged, counts)
     yield from read.explain_meaning(task.positive_from, task.cleaning, counts)
     if later := find_later_types(list(log.event_types), task.event_weights):
         names = ", ".join(f"{name} {weight:g}" for name, weight in later.items())

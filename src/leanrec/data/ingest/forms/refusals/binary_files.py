@@ -94,6 +94,11 @@ def refuse_binary(path: Path, data: bytes, label: str) -> None:
         raise SourceError(
             f'{label} is a DuckDB database. Pass a query in Python: SqlQuery("SELECT * FROM TABLE", {label!r}).'
         )
+    _refuse_records(data, label)
+
+
+def _refuse_records(data: bytes, label: str) -> None:
+    """Raise SourceError for records of TensorFlow."""
     # A record of TensorFlow: its length, a checksum of it, and a message of Protocol Buffers whose first field is of that length.
     record = int.from_bytes(data[:8], "little")
     if data[12:13] == b"\x0a" and 2 < record < len(data) and data[13] + 2 <= record:
