@@ -162,6 +162,14 @@ class TestBatches:
         client.post("/events", json={"events": events})
         assert [each["id"] for each in client.get("/users/guest").json()["events"]] == [104, 102, 100]
 
+    def test_new_positive_events_that_name_a_list_are_counted(self, client: httpx.Client) -> None:
+        answer = client.get("/recommend?user=user-1").json()
+        item = {"user": "user-1", "item": answer["items"][0]["id"], "request": answer["request"]}
+        events = [item | {"id": "a"}, item | {"id": "b", "weight": 0}, {"user": "user-1", "item": 100}]
+        for _ in range(2):  # the second time they are stored already, but for the last
+            client.post("/events", json={"events": events}).raise_for_status()
+        assert "leanrec_feedback_total 1.0" in client.get("/metrics").text
+
     def test_lists_tell_what_they_reflect(self, log: SQLiteEventStore) -> None:
         with run_server(create_app(Pipeline.fit(EASE(l2=20.0), make_dataset()), log)) as client:
             assert client.get("/recommend?user=user-1").json()["as_of"] == 0

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -145,6 +146,11 @@ class TestSameAnswers:
         assert [answer.json()["trace"] for answer in answers] == [None] * 6
         for stage in ("wait", "rules", "retrieve", "explain", "log", "encode", "send"):
             assert f'leanrec_stage_seconds_count{{stage="{stage}"}} 3.0' in text
+        timed = [answer.json()["items"][0]["score"] for answer in answers[1::2]]
+        total = re.search(r"^leanrec_top_score_sum (\S+)$", text, re.MULTILINE)
+        assert total is not None
+        assert float(total[1]) == pytest.approx(sum(timed), rel=1e-5)
+        assert "leanrec_top_score_count 3.0" in text
         for fast, other in zip(answers, slow, strict=True):
             assert fast.json()["items"] == other.json()["items"]
 

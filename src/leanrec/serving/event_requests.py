@@ -183,6 +183,9 @@ class EventRecorder:
         appended, recorded = await self._write(user_events)
         self._note_stored(time.perf_counter() - start)
         self._count("stored", len(appended.new))
+        n_responses = sum(each.weight > 0 for each in appended.new if each.request is not None)
+        if n_responses:
+            self.metrics.feedback.inc(n_responses)
         self._count("duplicate", appended.duplicates)
         self._count("rejected", len(recorded.rejected))
         return appended, recorded

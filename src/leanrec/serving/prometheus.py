@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -36,6 +36,14 @@ class ServingMetrics:
         )
         self.requests = Counter("leanrec_requests", "Requests answered.", (*labels, "status"), registry=self.registry)
         self.events = Counter("leanrec_events", "Events received, by outcome.", ("outcome",), registry=self.registry)
+        self.feedback = Counter(
+            "leanrec_feedback", "New positive events that name the list they respond to.", registry=self.registry
+        )
+        self.top_score = Summary(
+            "leanrec_top_score",
+            "Largest score of the model, of one of 100 full lists that were made.",
+            registry=self.registry,
+        )
         self.fallbacks = Counter("leanrec_fallbacks", "Lists that came from the fallback.", registry=self.registry)
         self.refused_connections = Counter(
             "leanrec_connections_refused", "Connections beyond the limit.", registry=self.registry

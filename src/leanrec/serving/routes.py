@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import inspect
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -270,6 +271,9 @@ class RouteHandlers:
             return self._log_list(recommended)
         for each in recommended.trace:
             self.metrics.stages.labels(each.stage).observe(each.milliseconds / 1e3)
+        scores = [each.score for each in recommended.items if each.source == "model"]
+        if scores and math.isfinite(scores[0]):
+            self.metrics.top_score.observe(scores[0])
         start = time.perf_counter()
         self._log_list(recommended)
         self.metrics.stages.labels("log").observe(time.perf_counter() - start)
