@@ -39,6 +39,20 @@ def test_the_next_command_works_as_it_is_printed(run: Any, tmp_path: Path) -> No
     assert json.loads(out)["user"] == "Ann Lee"
 
 
+def test_sources_of_a_file_are_in_the_lists(run: Any, tmp_path: Path) -> None:
+    log, file = tmp_path / "log.csv", tmp_path / "sources.toml"
+    log.write_text("user,item\nAnn,tea\nAnn,milk\nBo,tea\nBo,milk\nBo,salt\nCy,rice\nDi,rice\nEd,rice\nFay,tea\n")
+    file.write_text('[[source]]\nmodel = "popularity"\npositions = [1]\n', encoding="utf-8")
+    assert run("fit", "item_knn", log, "--item-sources", file, "--out", tmp_path / "model")[0] == 0
+    _, out, _ = run("recommend", tmp_path / "model", "--user", "Fay", "-n", 2, "--json")
+    items = [(item["id"], item["source"]) for item in json.loads(out)["items"]]
+    assert items == [("rice", "popularity"), ("milk", "model")]
+    file.write_text('[[source]]\nmodel = "popularty"\n', encoding="utf-8")
+    code, _, err = run("fit", "item_knn", log, "--item-sources", file, "--out", tmp_path / "model")
+    assert code == 2
+    assert "source 1" in err
+
+
 def test_time_limit_is_reported(run: Any, log: Path, tmp_path: Path) -> None:
     words = ("fit", "sasrec", log, "--set", "embedding_dim=8", "--time-limit", "1us", "--out", tmp_path / "m")
     code, out, err = run(*words)

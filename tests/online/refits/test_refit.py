@@ -15,7 +15,7 @@ from leanrec.events.user_events import UserEvent
 from leanrec.models import get_model
 from leanrec.online import LivePipeline, RefitResult, RefitSettings, VersionStore, refit
 from leanrec.online.refits.attempts import AttemptFile
-from leanrec.pipeline import Pipeline
+from leanrec.pipeline import CandidateSource, NewItems, Pipeline
 from leanrec.run import Run
 
 RUN = Run(threads=1)
@@ -28,7 +28,7 @@ EAGER = dataclasses.replace(SETTINGS, cooldown_hours=0)
 def make_store(folder: Path, name: str = "item_knn") -> tuple[VersionStore, SQLiteEventStore]:
     """A store whose current version knows the tastes of people for the first 40 items, and an empty log of it."""
     data = make_dataset(N_USERS, N_ITEMS, 8)
-    pipeline = Pipeline.fit(get_model(name)(), data, RUN)
+    pipeline = Pipeline.fit(get_model(name)(), data, RUN, sources=[CandidateSource(NewItems(), positions=(3,))])
     store = VersionStore.create(folder / "models")
     store.promote(store.add(pipeline.save(folder / "model")).id)
     log = SQLiteEventStore(folder / "events.db")
@@ -94,6 +94,9 @@ def test_a_refit_that_knows_new_items_is_proposed_and_not_promoted(tmp_path: Pat
         # The proposal has only the events before the newest fifth; the server replays the others.
         proposed = Pipeline.load(version.path)
         assert proposed.fitted_data.shape.events == N_USERS * 8 + 960
+        assert [(each.name, each.positions) for each in proposed.sources] == [("new_items", (3,))]
+        assert len(proposed.sources[0].scorer.recency) == len(proposed.catalog)
+        assert proposed.provenance["sources"] == [repr(CandidateSource(NewItems(), positions=(3,)))]
         store.promote(version.id)
         live = LivePipeline(proposed, log)
         assert len(live.pipeline.to_dataset().events) == N_USERS * 8 + 1_200
