@@ -1,4 +1,4 @@
-"""Refusals of text that is wrapped, encoded or part of another document: what it is, and the command that takes the log out."""
+"""Refusals of a log inside something else, such as a patch or base64, with the command that takes it out."""
 
 import json
 import re

@@ -66,9 +66,10 @@ def advise_xml(data: bytes, text: str, label: str) -> str:
     more = "" if encoding.lower() in {"utf-8", "ascii", "us-ascii"} else f", encoding={encoding!r}"
     read = f"pandas.read_xml({label!r}, xpath='.//{row}', parser='etree'{more})"
     if rows_of[0] == "myanimelist":
+        frame = f"{read}.rename({{'series_animedb_id': 'item'}}, axis=1).assign(user='ann')"
         return (
             f"{label} is an export of the data of one person (MyAnimeList), not a log: it has no user column. Pass the exports of many "
-            f'people in Python, each with its user: ingest([{read}.assign(user=\'ann\'), …], columns={{"item": "series_animedb_id"}}).'
+            f"people in Python, each with its user: ingest([{frame}, …])."
         )
     return _write(label, f"ingest({read})")
 
