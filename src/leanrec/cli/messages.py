@@ -84,6 +84,7 @@ FLAGS: Mapping[str, str] = {
 
 # Advice that is no argument of a call → the same with the flag that does it.
 _PHRASES = {
+    "NewItems(column=NAME)": 'model = "new_items,column=NAME"',
     "Make a key with add_key": "Make a key with leanrec keys add",
     "Make it with add_key": "Make it with leanrec keys add",
     "fit the model with this log": "fit the model with this log (fit --event-log)",

@@ -214,7 +214,7 @@ class TestSettings:
             check_sources([Popularity()])  # type: ignore[list-item]
 
     def test_conditions_are_checked_before_a_fit(self) -> None:
-        with pytest.raises(SettingError, match="Did you mean 'genres'"):
+        with pytest.raises(SettingError, match="Source item_knn: where: .*Did you mean 'genres'"):
             Pipeline.fit(EASE(), DATA, sources=[CandidateSource(ItemKNN(), where={"genre": "music"})])
 
     def test_damaged_ones_are_not_loaded(self) -> None:

@@ -59,7 +59,8 @@ def _find_first_events(data: Dataset) -> tuple[NDArray[np.int64], NDArray[np.boo
     """(N,) times of the first events of the items, and whether an item has one."""
     if not data.time_kind.is_comparable:
         raise SettingError(
-            "The log must have times of events to tell new items. It has none: give a column with dates."
+            "The log must have times that can be compared between users, to tell which items are new. It has none: name a column "
+            "of the item table with dates, NewItems(column=NAME)."
         )
     never = np.iinfo(np.int64).max
     first = np.full(len(data.items), never)

@@ -177,10 +177,13 @@ def fit_sources(
     catalog = Catalog(data.items, data.item_table)
     fitted = []
     for each in check_sources(sources):
-        if each.where is not None:
-            catalog.filter_rows(each.where)
+        try:
+            if each.where is not None:
+                catalog.filter_rows(each.where)
+            scorer = None if each.estimator == fallback else each.estimator.fit(data, run)
+        except SettingError as error:
+            raise SettingError(f"Source {each.name}: {error}") from error
         where = None if each.where is None else json.dumps(each.where, sort_keys=True, ensure_ascii=False)
-        scorer = None if each.estimator == fallback else each.estimator.fit(data, run)
         fitted.append(FittedSource(each.name, each.quota, each.positions, where, scorer))
     return tuple(fitted)
 
