@@ -258,3 +258,12 @@ def test_items_beside_lists_of_numbers_are_the_items(tmp_path: Path) -> None:
     ]
     path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
     assert sorted(leanrec.ingest(path).data.items.ids.tolist()) == ["i0", "i1", "i2", "i3"]
+
+
+def test_the_count_of_a_list_is_no_weight(tmp_path: Path) -> None:
+    path = tmp_path / "answer.json"
+    rows = [{"user": f"u{k % 2}", "item": f"i{k}", "rating": 3} for k in range(4)]
+    path.write_text(json.dumps({"data": rows, "count": 40}))
+    assert set(leanrec.ingest(path).data.events.weight.tolist()) == {1}
+    path.write_text("".join(json.dumps({"user": f"u{k}", "count": 7, "items": ["a", "b"]}) + "\n" for k in range(3)))
+    assert set(leanrec.ingest(path).data.events.weight.tolist()) == {7}

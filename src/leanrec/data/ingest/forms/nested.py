@@ -182,7 +182,7 @@ def unnest_events(
         column = _choose_list(engine, part, given, role_names)
         if column is None:
             break
-        part = pair_values(engine, part, column)
+        part = pair_values(engine, _drop_counts(engine, part, role_names), column)
         if part.types[column].startswith("STRUCT("):
             part = _unnest_structs(engine, part, column, role_names)
         else:
@@ -193,6 +193,20 @@ def unnest_events(
             }
             part = unnest_lists(engine, part, find_parallel(engine, part, lists), role_names)
     return part
+
+
+def _drop_counts(engine: SqlEngine, part: "SourcePart", role_names: Mapping[str, Collection[str]]) -> "SourcePart":
+    """Return a document of one object without its numbers beside the list, such as ``count``, which are no weights of events."""
+    counts = [
+        name
+        for name, each in part.types.items()
+        if each.startswith(_NUMBERS) or each == "BIGINT"
+        if guess_role(name) == "weight" or normalize_name(name) in role_names.get("weight", ())
+    ]
+    rows = f"SELECT count(*) FROM (SELECT 1 FROM {part.scan} LIMIT 2)"
+    if not counts or engine.fetch_rows(rows, part.label)[0][0] != 1:
+        return part
+    return dataclasses.replace(part, types={name: each for name, each in part.types.items() if name not in counts})
 
 
 def take_keys(

@@ -7,7 +7,7 @@ import pytest
 
 from contracts.followed_advice import list_advice, list_pairs, run_command
 from leanrec.data.ingest.ingest import ingest
-from leanrec.errors import SourceError
+from leanrec.errors import LeanrecError, SourceError
 
 EVENTS = [("u7", "i12", 5), ("u7", "i13", 1), ("u8", "i12", 4), ("u9", "i14", 2)]
 RATED = [(user, item, float(rating)) for user, item, rating in EVENTS]
@@ -107,9 +107,18 @@ def test_dumps_without_rows_are_named(tmp_path: Path) -> None:
         ("user: ann\nitem: tea\n\nuser: bob\nitem: milk\n", {}),
         ("ann: x y\nbob: x z\ncyd: y\n", {"layout": "adjacency"}),
         ("key=1,user=2,item=3\nkey=2,user=3,item=4\n", {}),
+        ("<user>,<item>\na,x\nb,y\n", {"names": "user,item"}),
     ],
 )
 def test_other_layouts_are_read(tmp_path: Path, text: str, options: dict[str, str]) -> None:
     path = tmp_path / "log.txt"
     path.write_text(text)
     assert len(ingest(path, **options).data.events) >= 2
+
+
+def test_objects_behind_a_key_in_each_line_are_no_script(tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    path.write_text('ctx={"a":1} body={"user_id":7}\n' * 5)
+    with pytest.raises(LeanrecError) as refusal:
+        ingest(path)
+    assert "JavaScript" not in str(refusal.value)

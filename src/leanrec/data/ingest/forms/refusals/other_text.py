@@ -13,14 +13,15 @@ from leanrec.errors import SourceError
 __all__ = ["refuse_text"]
 
 _MARKUP = re.compile(rb"\s*<(?:!doctype\s+html|html|head|body)", re.IGNORECASE)
-_XML = re.compile(rb"\s*<\?xml|\s*<[A-Za-z][\w:]*[ >]")
+# Names of columns may be in such brackets too: <user>,<item>.
+_XML = re.compile(rb"\s*<\?xml|\s*<[A-Za-z][\w:.-]*(?:\s[^<>]*)?>(?![,;\t|])")
 _SQL_SCRIPT = re.compile(r"^insert\s+(?:into\s+)?[\w.\"\[\]]+\s*\([^)]*\)\s*values\s*\(", re.IGNORECASE | re.MULTILINE)
 _SQL_TABLE = re.compile(
     r"(?:\s|--.*\n|/\*.*?\*/;?)*(?:(?:SET|USE|DROP|CREATE DATABASE)\b[^;]*;\s*)*CREATE TABLE\b",
     re.IGNORECASE | re.DOTALL,
 )
 _JAVASCRIPT = re.compile(
-    r"\s*(?:(?:var|let|const|export default)\s+)?(?:[A-Za-z_$][\w.$]*\s*(?:=\s*|\(\s*)|export default\s*)[\[{]\s*[\[{\"]"
+    r"\s*(?:(?:var|let|const|export default)\s+)?(?:(?P<name>[A-Za-z_$][\w.$]*)\s*(?:=\s*|\(\s*)|export default\s*)[\[{]\s*[\[{\"]"
 )
 _TRIPLE = re.compile(r"(?:<[^<>]*>|_:\S+)\s+(<[^<>\s]*>)\s+(<[^<>]*>|_:\S+|\".*?)(?:\s+<[^<>]*>)?\s*\.\s*")
 _TURTLE = re.compile(r"\s*(?:#.*\n\s*)*(?:@prefix|@base|PREFIX|BASE)\s+\S*\s*<", re.IGNORECASE)
@@ -99,7 +100,9 @@ def _describe_script(text: str, label: str) -> str:
             f"{label} is a dump of a database that creates tables and fills none. Dump the rows too: without --no-data for mysqldump, "
             "without --schema-only for pg_dump."
         )
-    if _JAVASCRIPT.match(text):
+    script = _JAVASCRIPT.match(text)
+    # A name that comes again is a key: body={…} in each line.
+    if script and not re.search(rf"\n\s*{re.escape(script['name'] or '=')}\s*=", text):
         return (
             f"{label} is JavaScript around JSON, not JSON. Remove what is before the first bracket and behind the last one: "
             f"sed '1s/^[^[{{]*//; $s/[);[:space:]]*$//' {quoted} > log.json, and pass log.json."
