@@ -687,7 +687,7 @@ def test_a_list_tells_its_stages_if_asked(client: httpx.Client) -> None:
 
 def test_all_routes_of_lists_obey_the_rules(log: SQLiteEventStore) -> None:
     rules = ListRules((PinnedItem(139, 1),), (ColumnLimit("genres", 1),))
-    with run_server(create_app(fit(), log, ServingSettings(rules=rules))) as client:
+    with run_server(create_app(fit(), log, ServingSettings(list_rules=rules))) as client:
         fast = client.get("/recommend", params={"user": "user-0", "n": 4}).json()
         whole = client.post("/recommend", json={"user": "user-0", "n": 4, "trace": True}).json()
     assert fast["items"] == whole["items"]

@@ -77,9 +77,9 @@ def assemble_app(recorder: EventRecorder, settings: ServingSettings) -> FastAPI:
     if cache is not None:
         for version in recorder.live.versions:
             version.pipeline.share_lists(cache.lists)
-    if settings.rules is not None:
+    if settings.list_rules is not None:
         for version in recorder.live.versions:
-            version.pipeline.use_rules(settings.rules)
+            version.pipeline.use_rules(settings.list_rules)
     load = LoadControl(settings.load, metrics)
     handlers = RouteHandlers(recorder, load, settings.explore)
     history = TrafficHistory(metrics, handlers.update_gauges)

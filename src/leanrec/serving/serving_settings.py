@@ -43,7 +43,7 @@ class ServingSettings:
         tls_key: file with its private key; None: it is in the same file.
         load: how many lists may be in flight, and when they get simpler.
         explore: probability with which each place of a list shows another of the best items; see ``Pipeline.recommend``.
-        rules: pinned items and limits on items that are alike, of all lists for users; see ``Pipeline.use_rules``. None = none.
+        list_rules: pinned items and limits on items that are alike, of all lists for users; see ``Pipeline.use_rules``. None = none.
         learning: how the model learns from the events of all users while it is served; None = not at all.
         cache: URL of a Redis or Valkey server, such as ``redis://localhost:6379/0``, in which servers share lists and the rates of
             keys; None: each has its own. It pays only where a list takes milliseconds. Needs the extra ``redis``.
@@ -67,7 +67,7 @@ class ServingSettings:
     tls_key: str | Path | None = None
     load: LoadLimits = LoadLimits()
     explore: float = 0.0
-    rules: ListRules | None = None
+    list_rules: ListRules | None = None
     learning: LearningSettings | None = None
     cache: str | None = dataclasses.field(default=None, repr=False)  # it may have a password
     log_format: str = "text"

@@ -177,7 +177,7 @@ def serve(
         request_timeout=request_timeout,
         load=LoadLimits(latency_target_ms, max_in_flight=max_in_flight),
         explore=explore,
-        rules=None if list_rules is None else read_rules(list_rules),
+        list_rules=None if list_rules is None else read_rules(list_rules),
         keys=None if keys is None else ApiKeys.read(keys),
         insecure=insecure,
         tls_cert=tls_cert,
