@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
 from leanrec.data.ingest.meaning.column_names import split_words
+from leanrec.data.ingest.meaning.id_forms import is_missing
 from leanrec.data.ingest.meaning.time_counts import (
     CERTAIN_COUNTS,
     DAYS,
@@ -64,6 +65,8 @@ _CERTAIN = {
     "unixtime",
 }
 _FAR_MORE = 999
+# Notations of words are certain where nearly all values have them; numbers only where all have.
+_MOST = 0.95
 
 
 def _date_formats(first: str, second: str, separators: str) -> tuple[str, ...]:
@@ -257,17 +260,22 @@ def find_time_format(
     simple = dataclasses.replace(times, iso_only=True)
     if times.only or _reads_all(engine, simple):
         return times if times.only else simple
-    return _find_named(engine, WORD_FORMATS) or times
+    return _find_named(engine, WORD_FORMATS, _MOST) or times
 
 
-def _find_named(engine: SqlEngine, names: Sequence[str]) -> TimeFormat | None:
-    """Return the first of the named formats in which all of ``time_sample`` are times since 1990 and not in the future."""
+def _find_named(engine: SqlEngine, names: Sequence[str], share: float = 1.0) -> TimeFormat | None:
+    """Return the first of the named formats in which a share of ``time_sample`` are times since 1990 and not in the future.
+
+    Words for nothing, such as N/A, are no values.
+    """
     latest = int(time.time()) + 86_400
     tests = ", ".join(
         f"count_if(epoch({parse_with('x', (name,))}) BETWEEN {FIRST_TIMESTAMP} AND {latest})" for name in names
     )
-    n, *fitting = engine.fetch_rows(f"SELECT count(*), {tests} FROM time_sample WHERE trim(x) <> ''")[0]
-    name = next((name for name, fits in zip(names, fitting, strict=True) if n and fits == n), None)
+    n, *fitting = engine.fetch_rows(
+        f"SELECT count(*), {tests} FROM time_sample WHERE trim(x) <> '' AND NOT {is_missing('x')}"
+    )[0]
+    name = next((name for name, fits in zip(names, fitting, strict=True) if n and (fits or 0) >= share * n), None)
     if name is None:
         return None
     engine.facts.understood["time"] = name

@@ -97,3 +97,13 @@ def test_years_of_other_calendars_are_told(tmp_path: Path) -> None:
     assert "less 543" in describe_year("2567-02-07 00:00:00")
     assert not describe_year("2024-02-07")
     assert not describe_year("tea")
+
+
+def test_single_values_without_a_date_are_rejected_alone(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    days = [f"{day}/5/2566" for day in range(1, 29)]
+    days[3:5] = ["N/A", "soon"]
+    path.write_text("user,item,date\n" + "".join(f"u{i},i{i},{day}\n" for i, day in enumerate(days)))
+    report = ingest(path).report
+    assert dict(report.rejected) == {"missing time": 1, "time not understood": 1}
+    assert report.events == 26

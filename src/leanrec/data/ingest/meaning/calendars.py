@@ -50,17 +50,20 @@ def parse_calendar(column: str, name: str) -> str:
         for number, words in enumerate(_THAI_MONTHS, 1):
             for word in words:
                 text = f"replace({text}, {quote_literal(word)}, '{number}')"
-        return (
-            f"coalesce({_build(text, _DAY_FIRST, (3, 2, 1), 4, -543)}, {_build(text, _YEAR_FIRST, (1, 2, 3), 4, -543)})"
+        parsed = (
+            f"coalesce({_build('d', _DAY_FIRST, (3, 2, 1), 4, -543)}, {_build('d', _YEAR_FIRST, (1, 2, 3), 4, -543)})"
         )
-    if name == "japanese eras":
-        text = f"regexp_replace({text}, '元', '1')"
-        era = f"regexp_extract({text}, {quote_literal(_ERA)}, 1)"
+    elif name == "japanese eras":
+        text = f"replace({text}, '元', '1')"
+        era = f"regexp_extract(d, {quote_literal(_ERA)}, 1)"
         offset = f"CASE WHEN {era} IN ('令和', 'R') THEN 2018 WHEN {era} IN ('平成', 'H') THEN 1988 ELSE 1925 END"
-        return _build(text, _ERA, (2, 3, 4), 5, offset)
-    if name == "minguo years":
-        return _build(text, _MINGUO, (1, 2, 3), 4, 1911)
-    return _build_persian(text)
+        parsed = _build("d", _ERA, (2, 3, 4), 5, offset)
+    elif name == "minguo years":
+        parsed = _build("d", _MINGUO, (1, 2, 3), 4, 1911)
+    else:
+        parsed = _build_persian("d")
+    # The digits are replaced once, and not in each part of the expression, which would take long to plan.
+    return f"list_transform([{text}], lambda d: {parsed})[1]"
 
 
 def _build(text: str, pattern: str, date: tuple[int, int, int], clock: int, offset: int | str) -> str:
