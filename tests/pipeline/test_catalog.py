@@ -182,3 +182,16 @@ def test_titles_may_be_numbers() -> None:
     catalog = Catalog(Vocabulary(id_array([1, 2])), Table({"title": np.array([300.0, np.nan])}))
     assert [catalog.title(row) for row in (0, 1)] == ["300", "2"]
     assert catalog.search("30", 5).tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [("labels", [[0], [0], [0, 2], [2], [2]]), ("size", [[1, 2]])],  # each label, and each whole cell with several
+)
+def test_items_with_the_same_label_have_the_same_number(column: str, expected: list[list[int]]) -> None:
+    cells = np.array(["a|B", "", "A,c"], STRINGS)
+    catalog = Catalog(
+        Vocabulary(id_array([1, 2, 3]), "item"), Table({"labels": cells, "size": np.array([np.nan, 1.0, 1.0])})
+    )
+    labels, rows = catalog.number_labels(column)
+    assert sorted(sorted(rows[labels == each].tolist()) for each in np.unique(labels)) == expected

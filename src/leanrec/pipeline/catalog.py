@@ -190,10 +190,11 @@ class Catalog:
     def number_labels(self, column: str) -> tuple[Int32Array, Int32Array]:
         """Numbers of the labels of a column, and the item row of each: labels (P,), rows (P,). Empty cells have none. O(N).
 
-        The labels are those that ``filter_rows`` compares, the whole cell among them. Raises SettingError for an unknown column.
+        For limits on items with the same label. The labels are those that ``filter_rows`` compares, the whole cell among them.
+        Raises SettingError for an unknown column.
         """
         if self.table is None or column not in self.table.columns:
-            raise SettingError(f"column: {self._describe_unknown(column)}")
+            raise SettingError(f"limits: {self._describe_unknown(column)}")
         cells = self.table.columns[column]
         if cells.dtype.kind == "T":
             labels = self._text_columns.get_labels(column)

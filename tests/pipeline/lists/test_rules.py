@@ -193,7 +193,7 @@ def test_impossible_ones_are_refused(pipeline: Pipeline) -> None:
         ColumnLimit("genres", 0)
     with pytest.raises(SettingError, match="limits must be at most 20. Got 21"):
         ListRules(limits=(ColumnLimit("genres", 1),) * 21)
-    with pytest.raises(SettingError, match="column: the items have no column 'genre'. Did you mean 'genres'"):
+    with pytest.raises(SettingError, match="limits: the items have no column 'genre'. Did you mean 'genres'"):
         pipeline.use_rules(ListRules(limits=(ColumnLimit("genre", 1),)))
     with pytest.raises(SettingError, match="users of a pinned item: .*no column 'land'"):
         pipeline.use_rules(ListRules((PinnedItem(101, 1, {"land": "DE"}),)))
