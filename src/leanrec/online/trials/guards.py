@@ -14,6 +14,7 @@ __all__ = ["GuardedComparison", "RateTest", "SlowdownTest", "TrialGuards", "Verd
 # Bets as shares of the largest one: the first finds a small excess, the last needs few observations.
 _BETS = (0.02, 0.1, 0.5)
 _BLOCK = 200  # lists
+_MAX_UNPAIRED = 20  # of a version; older lists were made under another load
 _N_TESTS = 5
 
 
@@ -98,13 +99,14 @@ class RateTest:
 class SlowdownTest:
     """A test whether one version takes longer than another, for a typical list and for the slowest ones.
 
-    Each list of the version on trial is compared with the last one of the current version, and of each 200 lists of both
-    the slowest one is looked at. Of equal versions no more than half of the first are slower, and the slowest is one of the
-    version on trial as often as it has lists. That holds for any distribution of the times and any changes of the load, since
-    users are divided without regard to both.
+    Each list of the version on trial is compared with one of the current version that was made about then, and is in no other
+    pair: a list that happened to be quick would make all others slow. Of each 200 lists of both the slowest one is looked
+    at. Of equal versions no more than half of the first are slower, and the slowest is one of the version on trial as often
+    as it has lists. That holds for any distribution of the times and any changes of the load, since users are divided
+    without regard to both.
 
     Attributes:
-        typical: test of a list and the one before it.
+        typical: test of the pairs.
         slowest: test of the slowest list of each 200.
         seconds: the last seconds of the current version and of the one on trial.
     """
@@ -113,12 +115,21 @@ class SlowdownTest:
         self._max_slowdown = max_slowdown
         self.typical, self.slowest = RateTest(alpha), RateTest(alpha)
         self.seconds = (collections.deque[float](maxlen=_BLOCK), collections.deque[float](maxlen=_BLOCK))
+        # Lists that are in no pair yet. One of both is empty.
+        self._unpaired = (
+            collections.deque[float](maxlen=_MAX_UNPAIRED),
+            collections.deque[float](maxlen=_MAX_UNPAIRED),
+        )
         self._block: list[tuple[float, bool]] = []
 
     def add(self, is_candidate: bool, seconds: float) -> None:
         """Add the seconds of a list. O(1) on average."""
-        if is_candidate and self.seconds[0]:
-            self.typical.add(seconds > self._max_slowdown * self.seconds[0][-1], 0.5)
+        if self._unpaired[not is_candidate]:
+            other = self._unpaired[not is_candidate].pop()
+            control, candidate = (other, seconds) if is_candidate else (seconds, other)
+            self.typical.add(candidate > self._max_slowdown * control, 0.5)
+        else:
+            self._unpaired[is_candidate].append(seconds)
         self.seconds[is_candidate].append(seconds)
         self._block.append((seconds / self._max_slowdown if is_candidate else seconds, not is_candidate))
         if len(self._block) == _BLOCK:
@@ -133,8 +144,8 @@ class SlowdownTest:
         if self.typical.is_exceeded:
             test = self.typical
             return (
-                f"{test.n_happened} of {test.n} lists took more than {self._max_slowdown:g} times as long as the last one of the "
-                "current version, where at most half would"
+                f"{test.n_happened} of {test.n} lists took more than {self._max_slowdown:g} times as long as one of the current "
+                "version, where at most half would"
             )
         if self.slowest.is_exceeded:
             test = self.slowest
