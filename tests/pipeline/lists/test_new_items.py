@@ -13,12 +13,12 @@ from leanrec.pipeline.lists.new_items import NewItems
 from leanrec.types import Queries, empty_csr
 
 DATA = make_dataset(n_users=8, n_items=40, per_user=6)
-NOBODY = Queries(np.array([-1], np.int32), empty_csr(1, 40))
+NO_USER = Queries(np.array([-1], np.int32), empty_csr(1, 40))
 
 
 def test_the_first_event_is_the_date() -> None:
     first = {item: DATA.events.time[DATA.events.item == item].min() for item in set(DATA.events.item.tolist())}
-    scores = NewItems().fit(DATA).score(NOBODY)[0]
+    scores = NewItems().fit(DATA).score(NO_USER)[0]
     assert sorted(first, key=lambda item: first[item]) == [
         item for item in np.argsort(scores, kind="stable").tolist() if item in first
     ]
@@ -44,7 +44,7 @@ def test_added_items_are_newer_the_last_one_most() -> None:
     assert larger.n_items == 42
     assert larger.recency[:40].tolist() == model.recency.tolist()
     assert model.recency.max() < larger.recency[40] < larger.recency[41]
-    assert larger.score(NOBODY, np.array([41, 0], np.int32)).tolist() == [[larger.recency[41], larger.recency[0]]]
+    assert larger.score(NO_USER, np.array([41, 0], np.int32)).tolist() == [[larger.recency[41], larger.recency[0]]]
 
 
 def test_what_has_no_dates_is_refused() -> None:

@@ -243,11 +243,16 @@ class ListMaker:
         start = time.perf_counter()
         n_explained, own = 0 if found.from_fallback else found.n_from_model, found.own_ranks
         others = self.give_fallback_reasons(is_whole_list=found.from_fallback)
-        texts = [others] * len(found.rows)
-        for name, ranks in [("", own[:n_explained]), *((name, found.find_ranks(name)) for name in set(found.sources))]:
-            explained = self._explain_items(snapshot, history, queries, [found.rows[rank] for rank in ranks], name)
-            for rank, text in zip(ranks, explained, strict=True):
-                texts[rank] = text
+        rows = [found.rows[rank] for rank in own[:n_explained]]
+        texts = self._explain_items(snapshot, history, queries, rows, "") + [others] * (len(own) - n_explained)
+        if found.sources:
+            own_texts, texts = texts, [others] * len(found.rows)
+            for name in set(found.sources):
+                ranks = found.find_ranks(name)
+                rows = [found.rows[rank] for rank in ranks]
+                explained = self._explain_items(snapshot, history, queries, rows, name) if name else own_texts
+                for rank, text in zip(ranks, explained, strict=True):
+                    texts[rank] = text
         if not found.from_fallback:  # which needs no time for its reasons
             self.times.add("explain", time.perf_counter() - start, is_long=options.is_long)
         if context.end_stage is not None:
