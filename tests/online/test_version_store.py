@@ -105,7 +105,7 @@ def _refuse_folder(path: Path) -> None:
     VersionStore.create(path)
 
 
-def test_only_a_version_that_nobody_has_used_is_discarded(store: VersionStore, saved: list[Path]) -> None:
+def test_only_an_unused_version_is_discarded(store: VersionStore, saved: list[Path]) -> None:
     current, tried, unused = (store.add(path).id for path in saved)
     store.promote(current)
     store.start_trial(tried)

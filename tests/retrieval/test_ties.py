@@ -101,7 +101,7 @@ def test_a_list_of_zeros_is_that_of_the_fallback_and_says_so() -> None:
     assert found.items[0].tolist() == [11, 10, 9]
     assert found.fallback is not None
     assert found.fallback.all()
-    # Somebody who may get their own items again has one that the model ranks.
+    # A user who may get their own items again has one that the model ranks.
     again = ExactRetriever(PerUser(table), fallback, Context(exclude_seen=False)).retrieve(ask(seen), 3)
     assert again.items[0].tolist() == [4, 11, 10]
     assert again.n_from_model is not None

@@ -101,7 +101,7 @@ def test_score_without_ground_truth_is_zero() -> None:
 
 
 def test_only_items_that_are_new_to_their_user_are_held_out() -> None:
-    """Everybody ends with a repeat: no list can hold it, so the item before is held out, with all its events."""
+    """All users end with a repeat: no list can hold it, so the item before is held out, with all its events."""
     data = make_dataset(n_users=200)
     last = data.indptr[1:] - 1
     firsts = data.events.take(data.indptr[:-1])

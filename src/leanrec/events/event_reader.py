@@ -50,7 +50,7 @@ class EventReader(abc.ABC):
     def last_seq(self) -> int:
         """Sequence number of the last event, 0 if there is none. The events are numbered from 1, in the order of arrival.
 
-        There are gaps where the events of a user were forgotten; a number is never used again. Whoever sees an event sees
+        There are gaps where the events of a user were forgotten; a number is never used again. A reader that sees an event sees
         all events with smaller numbers.
         """
 

@@ -181,8 +181,8 @@ class Snapshot:
         n_items = len(self.catalog)
         if self.padded_fallback is None:
             return np.zeros(0, np.int32), np.zeros(0, np.float32)
-        nobody = Queries(np.array([-1], np.int32), empty_csr(1, n_items), seen=empty_csr(1, n_items))
-        scores = self.padded_fallback.score(nobody)[0]
+        unknown = Queries(np.array([-1], np.int32), empty_csr(1, n_items), seen=empty_csr(1, n_items))
+        scores = self.padded_fallback.score(unknown)[0]
         order = np.argsort(-scores, kind="stable").astype(np.int32)
         order = order[self.is_shown(order)]
         return order, scores[order]

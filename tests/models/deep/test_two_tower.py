@@ -70,7 +70,7 @@ def test_a_person_of_the_user_table_keeps_their_taste_after_a_click() -> None:
     space = {100 + item for item in range(0, 40, 4)}
 
     def share_of_taste() -> float:
-        """Of the ten best items for somebody of whom only the user table tells something: chance is 0.25."""
+        """Of the ten best items for a user of whom only the user table tells something: chance is 0.25."""
         recommended = pipeline.recommend("user-400", n=10)
         assert recommended.fallback is None
         return len(space & {item.id for item in recommended.items}) / 10

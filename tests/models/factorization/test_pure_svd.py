@@ -68,7 +68,7 @@ def test_refuses_settings_outside_their_range(wrong: dict[str, int]) -> None:
         PureSVD(**wrong)
 
 
-def test_an_item_that_nobody_touched_is_exactly_zero(dataset: Dataset) -> None:
+def test_an_item_without_events_is_exactly_zero(dataset: Dataset) -> None:
     """A vector of rounding errors would give its users a list of noise."""
     model = PureSVD(embedding_dim=8).fit(dataset.with_events(dataset.events.take(dataset.events.item != 3)))
     assert not model.items[3].any()

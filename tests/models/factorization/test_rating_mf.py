@@ -97,7 +97,7 @@ def test_equal_ratings_tell_nothing(dataset: Dataset, rating: float) -> None:
 
 
 def test_similar_items_are_those_of_near_factors(dataset: Dataset) -> None:
-    """The mean and the offsets would make all items alike, above all those that nobody rated."""
+    """The mean and the offsets would make all items alike, above all those without a rating."""
     data = dataset.with_events(dataset.events.take(dataset.events.item > 1))
     pipeline = Pipeline.fit(RatingMF(embedding_dim=4), data)
     factors = pipeline.model.items / np.maximum(np.linalg.norm(pipeline.model.items, axis=1, keepdims=True), 1e-9)  # type: ignore[attr-defined]

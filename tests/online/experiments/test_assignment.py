@@ -83,6 +83,6 @@ def test_membership_says_nothing_about_the_arm():
         ({"ratio": (1.0, 0.0)}, "ratio must be"),
     ],
 )
-def test_settings_that_divide_nobody_are_refused(wrong, message):
+def test_settings_that_divide_no_users_are_refused(wrong, message):
     with pytest.raises(SettingError, match=message):
         Experiment(**{"name": "colors", **wrong})

@@ -1,4 +1,4 @@
-"""Guards of a trial: a bad version is found soon, an equal one almost never, whenever somebody looks."""
+"""Guards of a trial: a bad version is found soon, an equal one almost never, at every look."""
 
 import math
 

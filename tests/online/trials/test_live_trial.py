@@ -310,7 +310,7 @@ class TestGuards:
         trial, number = _get_trial(live), 0
         for user in [f"user {each}" for each in range(300)]:
             appended = log.append([_click(number := number + 1, user)])
-            live.record(appended.new, appended.last_seq)  # before the first list: counts for nobody
+            live.record(appended.new, appended.last_seq)  # before the first list: does not count
             arm = live.recommend(user, n=1, reasons=False).arm
             appended = log.append([_click(number := number + 1, user) for _ in range(3 * (arm == CONTROL))])
             live.record(appended.new, appended.last_seq)

@@ -160,7 +160,7 @@ def test_a_share_that_changes_while_the_version_loads_is_the_one_of_the_trial(
 
     told: list[str] = []
     monkeypatch.setattr(Pipeline, "load", load_slowly)
-    start_stored_trial(live, store, told.append)  # once: nobody starts it again in a worker
+    start_stored_trial(live, store, told.append)  # once: no worker starts it again
     assert live.trial is not None
     assert live.trial.trial == store.trial()
     assert told == [f"Version {version} is on trial for users, with a share of 0.4."]

@@ -29,8 +29,8 @@ def list_ids(made: Recommendations) -> list[object]:
 
 
 def list_popular_slowly(left_out: set[object], n: int) -> list[object]:
-    """The list of the fallback for nobody, without items that the rules leave out."""
-    return [item for item in OF_NOBODY if item not in left_out][:n]
+    """The list of the fallback without a user, without items that the rules leave out."""
+    return [item for item in OF_NO_USER if item not in left_out][:n]
 
 
 def list_seen(pipeline: Pipeline) -> set[object]:
@@ -131,7 +131,7 @@ class TestRungs:
 
 
 POPULAR = Pipeline.fit(get_model("ease")(), DATA)
-OF_NOBODY = list_ids(Pipeline.fit(get_model("popularity")(), DATA).recommend(history=[], n=20))
+OF_NO_USER = list_ids(Pipeline.fit(get_model("popularity")(), DATA).recommend(history=[], n=20))
 
 
 class TestTimeLimits:

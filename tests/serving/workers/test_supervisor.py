@@ -152,7 +152,7 @@ def test_killed_processes_lose_and_double_nothing(server: WorkerServer) -> None:
 
 
 @pytest.mark.system
-def test_lists_go_on_while_nobody_writes_the_log(server: WorkerServer) -> None:
+def test_lists_go_on_while_no_process_writes_the_log(server: WorkerServer) -> None:
     owner = server.find_owner()
     os.kill(owner, signal.SIGSTOP)
     try:
