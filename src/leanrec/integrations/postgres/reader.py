@@ -5,7 +5,7 @@ import functools
 import json
 import os
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +24,7 @@ from leanrec.integrations.postgres.connection import ConnectionLimits, connect, 
 from leanrec.integrations.postgres.schema import FORMAT_VERSION, check_format
 from leanrec.types import Events
 
-__all__ = ["PostgresEventReader", "build_user_event"]
+__all__ = ["PostgresEventReader", "build_user_event", "drop_numbers"]
 
 _BLOCK_SIZE = 50_000  # rows of one statement, so that none lasts long
 _COLUMNS = {
@@ -70,7 +70,7 @@ class PostgresEventReader(EventReader):
 
     def origins(self) -> tuple[DataOrigin, ...]:
         """The data sets that this store was bound to, oldest first."""
-        return tuple(DataOrigin(*row) for row in self._read("origin"))
+        return tuple(DataOrigin(*row) for row in drop_numbers(self._read_blocks("origin")))
 
     @property
     def is_empty(self) -> bool:
@@ -93,7 +93,7 @@ class PostgresEventReader(EventReader):
             after: sequence number of the last event that is left out.
             until: sequence number of the last event; None = the last of the store.
         """
-        return [build_user_event(row) for row in self._read("event", after=after, until=until)]
+        return [build_user_event(row) for row in drop_numbers(self._read_blocks("event", after=after, until=until))]
 
     def event_blocks(self, *, after: int = 0, until: int) -> Iterator[tuple[Events, int]]:
         """The same events in blocks of 50,000, each with the checksum of its last event. Memory: one block.
@@ -127,7 +127,9 @@ class PostgresEventReader(EventReader):
             until: sequence number of the last event.
         """
         of_items = "user_id IN (SELECT user_id FROM leanrec.event WHERE seq <= $2 AND item_id #>> '{}' = ANY ($3))"
-        rows = self._read("event", until=until, where=of_items, arguments=([str(each) for each in items],))
+        rows = drop_numbers(
+            self._read_blocks("event", until=until, where=of_items, arguments=([str(each) for each in items],))
+        )
         return [build_user_event(row) for row in rows]
 
     def forgotten_users(self, *, after: int = 0) -> tuple[ForgottenUser, ...]:
@@ -136,23 +138,23 @@ class PostgresEventReader(EventReader):
         Args:
             after: number of the last one that is left out.
         """
-        return tuple(ForgottenUser(*row) for row in self._read("forgotten", after=after))
+        return tuple(ForgottenUser(*row) for row in drop_numbers(self._read_blocks("forgotten", after=after)))
 
     def item_contents(self) -> list[tuple[Id, dict[str, Any]]]:
         """Items that were added while serving, with their content, in the order in which they were added first."""
-        return [(item, json.loads(content)) for item, content in self._read("item")]
+        return [(item, json.loads(content)) for item, content in drop_numbers(self._read_blocks("item"))]
 
     def hidden_items(self) -> tuple[Id, ...]:
         """External ids of the items that are hidden."""
-        return tuple(item for item, hidden in self._read("hidden") if hidden)
+        return tuple(item for item, hidden in drop_numbers(self._read_blocks("hidden")) if hidden)
 
     def shown_items(self) -> tuple[Id, ...]:
         """External ids of the items that were hidden and are shown again."""
-        return tuple(item for item, hidden in self._read("hidden") if not hidden)
+        return tuple(item for item, hidden in drop_numbers(self._read_blocks("hidden")) if not hidden)
 
     def served_lists(self) -> Iterator[ServedList]:
         """The served lists that are still kept, in the order in which they were written."""
-        return map(read_list_row, self._read("served"))
+        return map(read_list_row, drop_numbers(self._read_blocks("served")))
 
     def count_by_rank(self) -> RankCounts:
         """Impressions and positive events by rank: the raw numbers of click-through rate and position bias."""
@@ -181,7 +183,7 @@ class PostgresEventReader(EventReader):
         counts = {}
         for table in _COLUMNS:
             until = last if table == "event" else None
-            counts[table] = sum(1 for _ in self._read(table, until=until))
+            counts[table] = sum(len(rows) for rows in self._read_blocks(table, until=until))
         n_forgotten = sum(each.n_events for each in self.forgotten_users())
         if counts["event"] + n_forgotten < last:
             raise self._make_damage_error(f"it has {counts['event']} of {last - n_forgotten} events")
@@ -222,19 +224,6 @@ class PostgresEventReader(EventReader):
                 return await work(connection)
 
         return asyncio.run(run())
-
-    def _read(
-        self,
-        table: str,
-        *,
-        after: int = 0,
-        until: int | None = None,
-        where: str = "true",
-        arguments: tuple[Any, ...] = (),
-    ) -> Iterator[tuple[Any, ...]]:
-        """Rows of a table without their numbers and checksums, in order."""
-        for rows in self._read_blocks(table, after=after, until=until, where=where, arguments=arguments):
-            yield from (row[1:] for row in rows)
 
     def _read_blocks(
         self,
@@ -291,6 +280,11 @@ class PostgresEventReader(EventReader):
         return SourceError(
             f"The event log {self.name} is damaged: {what}. Nothing was read from it. Restore it from a backup of the database."
         )
+
+
+def drop_numbers(blocks: Iterable[list[tuple[Any, ...]]]) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of blocks without the number at their begin."""
+    return (row[1:] for rows in blocks for row in rows)
 
 
 async def _terminate(connection: Any) -> None:

@@ -29,7 +29,7 @@ from leanrec.integrations.postgres.connection import (
     connect,
     translate_error,
 )
-from leanrec.integrations.postgres.reader import PostgresEventReader, build_user_event
+from leanrec.integrations.postgres.reader import PostgresEventReader, build_user_event, drop_numbers
 from leanrec.integrations.postgres.schema import create_tables
 
 __all__ = ["PostgresEventStore"]
@@ -223,13 +223,14 @@ class PostgresEventStore(PostgresEventReader, SharedEventStore):
 
     def changed_items(self, after: int) -> list[tuple[Id, dict[str, Any]]]:
         """Items whose content was written after a revision, in the order in which they were added first."""
-        rows = self._read("item", where="revision > $3", arguments=(after,))
+        rows = drop_numbers(self._read_blocks("item", where="revision > $3", arguments=(after,)))
         return [(item, json.loads(content)) for item, content in rows]
 
     def changed_visibility(self, after: int) -> list[tuple[Id, bool]]:
         """Items that were hidden (True) or shown again after a revision."""
         return [
-            (item, bool(hidden)) for item, hidden in self._read("hidden", where="revision > $3", arguments=(after,))
+            (item, bool(hidden))
+            for item, hidden in drop_numbers(self._read_blocks("hidden", where="revision > $3", arguments=(after,)))
         ]
 
     def _ask(self, work: Callable[[Any], Awaitable[_Result]]) -> _Result:
