@@ -1,9 +1,11 @@
 """TLS handshakes: limited in time and number, and no byte after them is lost."""
 
 import contextlib
+import gc
 import re
 import socket
 import ssl
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,6 +89,22 @@ def test_what_is_no_handshake_ends_at_once(client: httpx.Client) -> None:
     with connect(client, b"GET / HTTP/1.1\r\n\r\n") as connection:
         assert is_ended(connection)
     assert (count(client, "timed_out"), count(client, "refused")) == (0, 0)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x16\x03\x01\x02", b"GET / HTTP/1.1\r\n\r\n"])
+@pytest.mark.parametrize("is_reset", [False, True])
+def test_clients_that_leave_at_once_leave_nothing_behind(
+    client: httpx.Client, caplog: pytest.LogCaptureFixture, data: bytes, is_reset: bool
+) -> None:
+    assert client.get("/livez").status_code == 200
+    for _ in range(8):  # more than there is room for
+        with connect(client, data) as connection:
+            if is_reset:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        assert client.get("/livez").status_code == 200
+    assert (count(client, "timed_out"), count(client, "refused")) == (0, 0)
+    gc.collect()  # a task whose error was not seen is reported at its end
+    assert not caplog.records
 
 
 def test_handshakes_count_among_the_connections(hasty: httpx.Client) -> None:

@@ -65,13 +65,11 @@ class Handshakes:
     async def _make_connection(
         self, transport: asyncio.Transport, received: bytearray, protocol: asyncio.Protocol
     ) -> None:
-        loop, early = asyncio.get_running_loop(), _EarlyData()
-        handshake = loop.create_task(
-            loop.start_tls(transport, early, self._context, server_side=True, ssl_handshake_timeout=_LIBRARY_SECONDS)
-        )
+        early = _EarlyData()
+        handshake = asyncio.create_task(self._start_tls(transport, early))
         for _ in range(2):  # turns of the loop, after which TLS has the connection, and nothing more was read
             await asyncio.sleep(0)
-        if received:  # uvloop reads before a task begins
+        if received and not transport.is_closing():  # uvloop reads before a task begins
             _feed(transport.get_protocol(), received)
         try:
             async with asyncio.timeout(self._seconds):
@@ -91,6 +89,14 @@ class Handshakes:
             protocol.data_received(bytes(early.data))
         if early.has_ended:
             protocol.eof_received()
+
+    async def _start_tls(self, transport: asyncio.Transport, protocol: asyncio.Protocol) -> asyncio.Transport | None:
+        """The encrypted connection, or None if it has ended. Raises OSError if the handshake fails."""
+        if transport.is_closing():  # uvloop would wait for the handshake of a client that has gone
+            return None
+        return await asyncio.get_running_loop().start_tls(
+            transport, protocol, self._context, server_side=True, ssl_handshake_timeout=_LIBRARY_SECONDS
+        )
 
 
 class HandshakeProtocol(asyncio.Protocol):
