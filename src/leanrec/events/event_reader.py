@@ -65,7 +65,7 @@ class EventReader(abc.ABC):
 
     @abc.abstractmethod
     def event_blocks(self, *, after: int = 0, until: int) -> Iterator[tuple[Events, int]]:
-        """The same events in blocks of 50,000, each with the checksum of its last event. Memory: one block.
+        """The same events in blocks of some thousands, each with the checksum of its last event. Memory: one block.
 
         Raises SourceError if an event is missing.
         """

@@ -33,7 +33,7 @@ __all__ = [
 
 APPLICATION_ID = 0x6C656172  # "lear": marks our files among other SQLite files
 _MAX_CHECKED_BYTES = 128 * 2**20  # a larger file takes longer to check than a server may take to start
-_BLOCK_SIZE = 50_000
+_BLOCK_SIZE = 2_000  # events; work beside a server pauses after each block
 FORMAT_VERSION = 6  # what made each served list, and propensities
 _OLDEST_FORMAT = 5  # times in milliseconds, served lists by sequence
 # Columns that format 5 lacks. They follow the checksum, so that a file gets them without a new row.
@@ -108,7 +108,7 @@ class SQLiteEventReader(EventReader):
             ]
 
     def event_blocks(self, *, after: int = 0, until: int) -> Iterator[tuple[Events, int]]:
-        """The same events in blocks of 50,000, each with the checksum of its last event. Memory: one block.
+        """The same events in blocks of 2,000, each with the checksum of its last event. Memory: one block.
 
         Raises SourceError if an event is missing.
         """

@@ -10,6 +10,7 @@ from leanrec import artifacts
 from leanrec.data.vocabulary import Vocabulary
 from leanrec.errors import LeanrecError
 from leanrec.events.event_reader import EventReader
+from leanrec.pacing import pause
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.recorded_state import OF_LOG, RecordedEvents, RecordedState
 from leanrec.pipeline.responses import RejectedEvent
@@ -111,6 +112,7 @@ def _extend(
         parts.append(RecordedEvents(rows.find(events.take(kept)), **encoded.take(kept).columns()))
         rejected |= {n_read + at: reason for at, reason in bad.items()}
         n_read += len(events)
+        pause()
     if not parts:  # all were forgotten
         return dataclasses.replace(start, last_seq=until), ()
     state = start.extend(
