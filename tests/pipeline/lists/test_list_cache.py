@@ -1,7 +1,9 @@
 """Cached lists: used again for the same snapshot and history only, and never for longer than a minute."""
 
 import dataclasses
+import gc
 import re
+import weakref
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,14 @@ class Version:
     """What a list depends on of a snapshot."""
 
     basis: object
+    shown: None = None
+
+
+class History:
+    """Stands for the history of a user. It is false where it has no events, as a history is."""
+
+    def __len__(self) -> int:
+        return 0
 
 
 class TestListCache(CacheContract):
@@ -52,7 +62,7 @@ def test_all_lists_are_dropped_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_list_is_of_one_snapshot_and_one_history() -> None:
-    lists, snapshot, history = ListCache(2), Version(object()), object()
+    lists, snapshot, history = ListCache(2), Version(object()), History()
     lists.put(KEY, snapshot, history, make_list("a"))
     assert lists.get(KEY, snapshot, history) == make_list("a")
     assert lists.get(KEY, Version(object()), history) is None
@@ -60,26 +70,60 @@ def test_a_list_is_of_one_snapshot_and_one_history() -> None:
     assert lists.get(KEY._replace(reasons=True), snapshot, history) is None
 
 
+def test_lists_keep_neither_snapshots_nor_histories() -> None:
+    lists = ListCache(100)
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+    for user in range(50):
+        snapshot, history = Version("basis"), History()
+        alive |= {snapshot, history}
+        lists.put(KEY._replace(user=user), snapshot, history, make_list(str(user)))
+    assert len(lists) == 50
+    assert set(alive) == {snapshot, history}
+    assert lists.get(KEY._replace(user=49), snapshot, history) == make_list("49")
+
+
+def test_a_list_of_a_history_that_is_gone_is_not_that_of_a_user_without_one() -> None:
+    lists, snapshot = ListCache(2), Version(object())
+    lists.put(KEY, snapshot, History(), make_list("a"))
+    assert lists.get(KEY, snapshot, None) is None
+    lists.put(KEY, snapshot, None, make_list("a"))
+    assert lists.get(KEY, snapshot, History()) is None
+    assert lists.get_old(KEY) == (None, make_list("a"))
+
+
+def test_updates_of_the_model_keep_no_earlier_snapshot() -> None:
+    pipeline = Pipeline.fit(get_model("item_knn")(), DATA)
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+    for user in DATA.users.ids.tolist():
+        pipeline.record_event(user, DATA.items.ids[0].item())
+        pipeline.recommend(user, reasons=False)
+        alive.add(pipeline._snapshot)
+        pipeline.use_updated(fallback=pipeline.fitted_scorers[1])
+    assert len(pipeline._lists) == len(DATA.users)
+    gc.collect()
+    assert len(alive) <= 1
+
+
 def test_the_oldest_lists_are_dropped_first() -> None:
-    lists = ListCache(2)
+    lists, snapshot = ListCache(2), Version(object())
     for user in (1, 2, 1, 3):
-        lists.put(KEY._replace(user=user), None, None, make_list(str(user)))
+        lists.put(KEY._replace(user=user), snapshot, None, make_list(str(user)))
     assert len(lists) == 2
-    assert [lists.get(KEY._replace(user=user), None, None) is not None for user in (1, 2, 3)] == [True, False, True]
+    assert [lists.get(KEY._replace(user=user), snapshot, None) is not None for user in (1, 2, 3)] == [True, False, True]
     none = ListCache(0)
-    none.put(KEY, None, None, make_list("a"))
+    none.put(KEY, snapshot, None, make_list("a"))
     assert not len(none)
 
 
 def test_a_list_grows_old(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(list_cache.time, "monotonic", lambda: now[0])
-    lists = ListCache(2)
-    lists.put(KEY, None, None, make_list("a"))
+    lists, snapshot = ListCache(2), Version(object())
+    lists.put(KEY, snapshot, None, make_list("a"))
     now[0] += 59
-    assert lists.get(KEY, None, None) is not None
+    assert lists.get(KEY, snapshot, None) is not None
     now[0] += 2
-    assert lists.get(KEY, None, None) is None
+    assert lists.get(KEY, snapshot, None) is None
 
 
 @pytest.mark.parametrize(

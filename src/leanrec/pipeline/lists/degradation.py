@@ -5,6 +5,7 @@ import math
 import time
 
 import numpy as np
+from numpy.typing import NDArray
 
 from leanrec.pipeline.lists.stages import RankedItems, StageTimer
 from leanrec.pipeline.responses import RUNGS, DroppedStage, Recommendations, RecommendedItem, StageTrace
@@ -26,11 +27,11 @@ class OldList:
     """An earlier list of the same user.
 
     Attributes:
-        snapshot: what made it.
+        shown: `Snapshot.shown` of what made it.
         recommendations: the list.
     """
 
-    snapshot: Snapshot
+    shown: NDArray[np.bool_] | None
     recommendations: Recommendations
 
     def find_allowed(self, snapshot: Snapshot, seen: np.ndarray) -> tuple[list[RecommendedItem], np.ndarray]:
@@ -42,7 +43,7 @@ class OldList:
         rows = snapshot.catalog.items.rows([each.id for each in items], missing=-1)
         kept = (rows >= 0) & snapshot.is_shown(rows) & ~np.isin(rows, seen)
         allowed = [each for each, is_kept in zip(items, kept, strict=True) if is_kept]
-        if self.snapshot.shown is not snapshot.shown:
+        if self.shown is not snapshot.shown:
             allowed = [dataclasses.replace(each, reasons=()) for each in allowed]
         return allowed, rows
 
