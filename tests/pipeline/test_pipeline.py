@@ -338,6 +338,16 @@ class TestRecord:
         for user in (3, 4, "guest", 61):
             assert by_event.history(user) == by_columns.history(user)
 
+    def test_events_of_one_second_keep_their_order_where_an_id_is_a_number_and_text(self, pipeline: Pipeline) -> None:
+        def record_columns(user_events: list[UserEvent]) -> None:
+            pipeline.record_events(to_events(user_events))
+
+        for users, record in zip(
+            ((900, "900", 900), ("guest",) * 3), (pipeline.record_user_events, record_columns), strict=True
+        ):
+            record([UserEvent(f"e{at}", user, 100 + at, "click", NOW, 1.0) for at, user in enumerate(users)])
+        assert pipeline.history("900") == pipeline.history("guest")
+
     def test_ids_of_an_impossible_type_are_refused(self, pipeline: Pipeline) -> None:
         for user in (1.5, 2**63):
             with pytest.raises(DataError, match="hole"):

@@ -1,6 +1,7 @@
 """Current snapshot: what answers requests, replaced as items are added or hidden and the model is updated."""
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -71,7 +72,8 @@ class CurrentSnapshot:
             self.snapshot = changed
 
     def use_rules(self, rules: ListRules) -> None:
-        """Make lists by these rules; see ``Pipeline.use_rules``."""
+        """Make lists by these rules, without pins that have ended; see ``Pipeline.use_rules``."""
+        rules = rules.drop_ended(time.time())
         with self._replacing:
             self.snapshot = self.snapshot.with_rules(self._build_rules(rules, self.snapshot.catalog))
             self.rules = rules

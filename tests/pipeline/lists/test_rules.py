@@ -15,11 +15,15 @@ from leanrec.errors import SettingError
 from leanrec.models.baselines.popularity import Popularity
 from leanrec.models.content.content import Content
 from leanrec.models.linear.ease import EASE
+from leanrec.pipeline.lists import list_maker
 from leanrec.pipeline.lists.new_items import NewItems
 from leanrec.pipeline.lists.rules import ColumnLimit, ListRules, PinnedItem
 from leanrec.pipeline.lists.sources import CandidateSource
+from leanrec.pipeline.lists.stages import RankedItems, StagePipeline, rank_and_fill
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.responses import Recommendations
+from leanrec.protocols import Context
+from leanrec.types import Queries
 
 STRINGS = np.dtypes.StringDType()
 DATA = make_dataset(n_users=12, n_items=40, per_user=6)
@@ -156,6 +160,34 @@ class TestLimits:
         assert len(shown) > 8
 
 
+def test_an_item_that_is_pinned_twice_has_the_place_that_the_list_has(pipeline: Pipeline) -> None:
+    item = find_unseen(pipeline, GERMAN)[-1]
+    pipeline.use_rules(ListRules((PinnedItem(item, 15), PinnedItem(item, 3))))
+    for explore in (0.0, 0.5):
+        assert list_ids(pipeline.recommend(GERMAN, n=5, explore=explore))[2] == item
+
+
+def test_pins_that_have_ended_are_no_rules(pipeline: Pipeline) -> None:
+    policy = pipeline.policy
+    pipeline.use_rules(ListRules((PinnedItem(DATA.items.ids[0].item(), 1, until=1.0),)))
+    assert (pipeline.policy, pipeline.rules) == (policy, ListRules())
+
+
+def test_a_list_that_has_all_allowed_items_is_made_once(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths: list[int] = []
+
+    def rank(stages: StagePipeline, query: Queries, n: int, context: Context) -> RankedItems:
+        lengths.append(n)
+        return rank_and_fill(stages, query, n, context)
+
+    monkeypatch.setattr(list_maker, "rank_and_fill", rank)
+    allow = find_unseen(pipeline, GERMAN)[:3]
+    lengths.clear()
+    pipeline.use_rules(ListRules((PinnedItem(allow[2], 1),)))
+    assert list_ids(pipeline.recommend(GERMAN, n=6, allow=allow)) == [allow[2], *allow[:2]]
+    assert lengths == [7]
+
+
 def test_rules_and_sources_in_batch_as_served(tmp_path: Path) -> None:
     sources = [CandidateSource(NewItems(), positions=(2,)), CandidateSource(Popularity(), quota=2)]
     pipeline = Pipeline.fit(EASE(l2=20.0), DATA, sources=sources)
@@ -189,6 +221,8 @@ def test_the_digest_tells_rules_apart() -> None:
 def test_impossible_ones_are_refused(pipeline: Pipeline) -> None:
     with pytest.raises(SettingError, match="position must be a rank from 1 to 1000. Got 0"):
         PinnedItem(1, 0)
+    with pytest.raises(SettingError, match="position must be a rank from 1 to 1000. Got 2.5"):
+        PinnedItem(1, 2.5)  # type: ignore[arg-type]
     with pytest.raises(SettingError, match="n must be a number of at least 1"):
         ColumnLimit("genres", 0)
     with pytest.raises(SettingError, match="limits must be at most 20. Got 21"):

@@ -130,6 +130,14 @@ def test_the_trace_counts_candidates_and_places(pipeline: Pipeline) -> None:
     assert stages["explain"].after == 8
 
 
+def test_a_late_source_with_a_name_that_begins_another_one() -> None:
+    sources = [CandidateSource(NewItems(), positions=(1,), name="new_in"), CandidateSource(Popularity(), name="new")]
+    pipeline = Pipeline.fit(EASE(l2=20.0), DATA, sources=sources)
+    pipeline._maker.times.add("source new", 100.0)
+    made = pipeline.recommend(USER, n=5, time_limit_ms=5000)
+    assert ([each.stage for each in made.dropped], made.policy) == (["source new"], f"ease/{pipeline.version}+new_in")
+
+
 def test_a_late_source_is_left_out_and_the_list_is_not_kept(pipeline: Pipeline) -> None:
     pipeline._maker.times.add("source music", 5.0)
     made = pipeline.recommend(USER, n=8, time_limit_ms=1000)

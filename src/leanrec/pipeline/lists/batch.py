@@ -97,7 +97,14 @@ def write_lists(
 
 
 class _Lists(NamedTuple):
-    """Lists (B, n): rows, scores, and the numbers of the sources, 0 = model, 1 = fallback, 2 = pin."""
+    """Lists of a block of users.
+
+    Attributes:
+        items: (B, n) item rows, −1 at the end of a list that is too short.
+        scores: (B, n) scores.
+        sources: (B, n) numbers of the sources: 0 = model, 1 = fallback, 2 = pin, then those of the pipeline.
+        n_from_fallback: number of lists that are those of the fallback.
+    """
 
     items: Int32Array
     scores: Float32Array
@@ -106,28 +113,28 @@ class _Lists(NamedTuple):
 
 
 def _make_lists(snapshot: Snapshot, queries: Queries, n: int, context: Context) -> _Lists:
-    found = snapshot.stages.run(queries, n, context)
-    whole = np.zeros(len(queries), np.bool_) if found.fallback is None else found.fallback
-    head = (found.items >= 0).sum(axis=1) if found.n_from_model is None else found.n_from_model
-    n_ranked = np.where(whole, 0, head)[:, None]
-    n_whole = int(whole.sum())
-    if not snapshot.source_stages and snapshot.rule_stage is None:
-        sources = np.arange(found.items.shape[1]) >= n_ranked
-        return _Lists(found.items, found.scores, sources.astype(np.int32), n_whole)
-    rules, n_items = snapshot.rule_stage, len(snapshot.catalog)
-    owners = assign_places([each.source for each in snapshot.source_stages], n)
-    pins = None if rules is None else rules.choose_pins(queries.users, queries, n, context)
+    """The lists of B queries, with pinned items and those of sources. Longer lists are made until the rules leave enough."""
+    n_items, rules, stages = len(snapshot.catalog), snapshot.rule_stage, snapshot.source_stages
     length = n if rules is None else rules.find_length(n)
+    pins = None if rules is None else rules.choose_pins(queries.users, queries, n, context)
+    owners = assign_places([each.source for each in stages], n)
     while True:
         found = snapshot.stages.run(queries, min(length, n_items), context)
-        lists = [each.retrieve(queries, length, context) for each in snapshot.source_stages]
-        blended = blend_lists(found, lists, owners, pins, rules)
-        if not blended.is_cut or length >= n_items:
+        blended = None
+        if stages or rules is not None:
+            lists = [each.retrieve(queries, length, context) for each in stages]
+            blended = blend_lists(found, lists, owners, pins, rules)
+        if blended is None or not blended.is_cut or length >= n_items:
             break
         length *= 4
-    head = (found.items >= 0).sum(axis=1) if found.n_from_model is None else found.n_from_model
-    n_ranked = np.where(whole, 0, head)[:, None]
-    sources = np.where(blended.origins == OWN_LIST, blended.ranks >= n_ranked, blended.origins + 3)
+    n_ranked = (found.items >= 0).sum(axis=1) if found.n_from_model is None else found.n_from_model
+    if found.fallback is not None:
+        n_ranked = np.where(found.fallback, 0, n_ranked)
+    n_whole = 0 if found.fallback is None else int(found.fallback.sum())
+    if blended is None:
+        sources = np.arange(found.items.shape[1]) >= n_ranked[:, None]
+        return _Lists(found.items, found.scores, sources.astype(np.int32), n_whole)
+    sources = np.where(blended.origins == OWN_LIST, blended.ranks >= n_ranked[:, None], blended.origins + 3)
     sources[blended.origins == PINNED] = 2
     return _Lists(blended.items, blended.scores, sources.astype(np.int32), n_whole)
 

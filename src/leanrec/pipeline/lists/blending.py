@@ -91,29 +91,32 @@ def blend_lists(
 def blend_items(
     own: RankedItems,
     lists: Sequence[tuple[FittedSource, Candidates]],
-    n: int,
-    n_wanted: int,
-    pins: Int32Array | None,
+    owners: Int32Array,
+    pins: Int32Array,
     rules: RuleStage | None,
+    *,
+    is_whole: bool,
 ) -> tuple[RankedItems, bool]:
     """The list of one query with pinned items and those of sources, and whether it needs longer lists; see `blend_lists`.
 
-    Sources and pins have places among the first ``n`` of the ``n_wanted`` items; the rest is of the model.
+    Args:
+        own: the list of the model.
+        lists: the sources with their lists (1, K_s).
+        owners: (n,) the source of each place.
+        pins: (1, n) items that have their places in any case, −1 where there is none.
+        rules: limits on items that are alike; None = no limits.
+        is_whole: the model has no more items than those of ``own``.
     """
-    sources = [source for source, _ in lists]
-    owners = np.full(n_wanted, OWN_LIST, np.int32)
-    owners[:n] = assign_places(sources, n)
-    if pins is not None:
-        pins[:, n:] = -1
-    ranked = Candidates(np.array([own.rows], np.int32), np.array([own.scores], np.float32))
+    rows, scores = ((*own.rows, -1), (*own.scores, 0.0)) if is_whole else (own.rows, own.scores)
+    ranked = Candidates(np.array([rows], np.int32), np.array([scores], np.float32))
     blended = blend_lists(ranked, [each for _, each in lists], owners, pins, rules)
     n_listed = int((blended.origins[0] != NO_ITEM).sum())
     origins, ranks = blended.origins[0, :n_listed], blended.ranks[0, :n_listed]
-    names = {OWN_LIST: "", PINNED: PIN} | {number: source.name for number, source in enumerate(sources)}
+    names = {OWN_LIST: "", PINNED: PIN} | {number: source.name for number, (source, _) in enumerate(lists)}
     n_from_model = int(((origins == OWN_LIST) & (ranks < own.n_from_model)).sum())
-    rows, scores = blended.items[0, :n_listed].tolist(), blended.scores[0, :n_listed].tolist()
+    rows, scores = tuple(blended.items[0, :n_listed].tolist()), tuple(blended.scores[0, :n_listed].tolist())
     placed = tuple([names[origin] for origin in origins.tolist()])
-    return RankedItems(tuple(rows), tuple(scores), n_from_model, own.from_fallback, placed), blended.is_cut
+    return RankedItems(rows, scores, n_from_model, own.from_fallback, placed), blended.is_cut
 
 
 @numba.njit(cache=True, nogil=True)

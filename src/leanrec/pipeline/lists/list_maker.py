@@ -11,7 +11,7 @@ import numpy as np
 from leanrec.pipeline.catalog import Catalog, ItemRules, Where
 from leanrec.pipeline.contributions import explain_without_hidden
 from leanrec.pipeline.explanations import MAX_TITLES, render_explanation
-from leanrec.pipeline.lists.blending import blend_items
+from leanrec.pipeline.lists.blending import OWN_LIST, assign_places, blend_items
 from leanrec.pipeline.lists.degradation import (
     ListOptions,
     OldList,
@@ -150,9 +150,8 @@ class ListMaker:
 
     def describe_policy(self, snapshot: Snapshot, late: Sequence[DroppedStage] = (), explore: float = 0.0) -> str:
         """What makes a list: the policy with the rules of the snapshot, without the sources that were late."""
-        policy = self.policy
-        for each in late:
-            policy = policy.replace(f"+{each.stage.removeprefix('source ')}", "", 1)
+        left_out = {each.stage.removeprefix("source ") for each in late}
+        policy = "+".join([part for part in self.policy.split("+") if part not in left_out])
         if snapshot.rule_stage is not None:
             policy = f"{policy}+rules={snapshot.rule_stage.rules.digest}"
         return f"{policy}+explore={explore:g}" if explore else policy
@@ -162,20 +161,24 @@ class ListMaker:
     ) -> "_FoundItems":
         """The list of the model with pinned items and those of sources, and more of its items for a draw."""
         n_items, rules = len(snapshot.catalog), snapshot.rule_stage
-        length = n_wanted = options.n + (N_CANDIDATES if options.explore else 0)
+        n_wanted = options.n + (N_CANDIDATES if options.explore else 0)
         if rules is None and not snapshot.source_stages:
             found = rank_and_fill(snapshot.stages, queries, min(n_wanted, n_items), context)
             if context.end_stage is not None:
                 context.end_stage("fill")
             return _FoundItems(found)
-        pins = None if rules is None else rules.choose_pins(queries.users, queries, n_wanted, context)
+        pins = np.full((1, n_wanted), -1, np.int32)
+        if rules is not None:
+            pins[:, : options.n] = rules.choose_pins(queries.users, queries, options.n, context)
         length = n_wanted if rules is None else rules.find_length(n_wanted)
         source_seconds = 0.0
         while True:
             lists, late, seconds = self._ask_sources(snapshot, queries, context, options, length)
             source_seconds += seconds
             own = rank_and_fill(snapshot.stages, queries, min(length, n_items), context)
-            found, is_cut = blend_items(own, lists, options.n, n_wanted, pins, rules)
+            owners = np.full(n_wanted, OWN_LIST, np.int32)
+            owners[: options.n] = assign_places([source for source, _ in lists], options.n)
+            found, is_cut = blend_items(own, lists, owners, pins, rules, is_whole=len(own.rows) < min(length, n_items))
             if context.end_stage is not None:
                 context.end_stage("fill")
             if not is_cut or length >= n_items:

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import hashlib
 import math
-import time
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,8 +42,8 @@ class PinnedItem:
     until: float | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.position <= _MAX_POSITION:
-            raise SettingError(f"position must be a rank from 1 to {_MAX_POSITION}. Got {self.position}.")
+        if not isinstance(self.position, int) or not 1 <= self.position <= _MAX_POSITION:
+            raise SettingError(f"position must be a rank from 1 to {_MAX_POSITION}. Got {self.position!r}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +125,6 @@ class RuleStage:
 
         Raises SettingError for a column that the items or the users do not have.
         """
-        rules = rules.drop_ended(time.time())
         rows = catalog.items.rows([each.item for each in rules.pins], missing=-1).tolist()
         masks = [None if each.users is None else _mask_users(users, each.users) for each in rules.pins]
         pins = tuple(
