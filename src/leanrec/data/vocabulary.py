@@ -194,10 +194,15 @@ class _IdIndex:
 
     def find_all(self, values: list[Id]) -> Int32Array:
         """(m,) the row of each id, or −1. O(m log n)."""
-        if not len(self.keys) or (
-            self._is_number and not all(isinstance(each, int) and _INT64.min <= each <= _INT64.max for each in values)
-        ):
-            return np.array([self.find(each) for each in values], np.int32)
+        if not len(self.keys):
+            return np.full(len(values), -1, np.int32)
+        if self._is_number:
+            low, high = _INT64.min, _INT64.max
+            usable = [at for at, each in enumerate(values) if isinstance(each, int) and low <= each <= high]
+            if len(usable) < len(values):  # texts among them
+                some = np.full(len(values), -1, np.int32)
+                some[usable] = self.find_all([values[at] for at in usable])
+                return some
         keys = self._make_keys(values)
         at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         rows = np.where(self.keys[at] == keys, self.row[at], np.int32(-1))

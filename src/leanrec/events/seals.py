@@ -21,7 +21,7 @@ def seal_row(*values: Any) -> int:
 
 def seal_extended(values: Sequence[Any], n_later: int) -> int:
     """Checksum of a row that may be from an older file: without the last ``n_later`` values, if all of them are None."""
-    if n_later and all(each is None for each in values[-n_later:]):
+    if n_later and values[-n_later:].count(None) == n_later:
         values = values[:-n_later]
     return seal_row(*values)
 

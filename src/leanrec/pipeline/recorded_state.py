@@ -12,6 +12,7 @@ from leanrec.data.dataset import Dataset
 from leanrec.data.vocabulary import Vocabulary
 from leanrec.errors import DataError
 from leanrec.field_checks import ArrayShape
+from leanrec.pacing import pause
 from leanrec.types import Float32Array, IdArray, Int32Array, Int64Array
 
 __all__ = ["RecordedEvents", "RecordedState"]
@@ -131,9 +132,9 @@ class RecordedState:
         return slice(int(self.starts[at]), int(self.starts[at + 1]))
 
     def extend(self, data: Dataset, events: RecordedEvents, **changes: Any) -> "RecordedState":
-        """The state with events that follow in the log. Events that the fit has already are marked, and not added. O(E log E).
+        """The state with events that follow in the log. Events that the fit has already are marked, and not added.
 
-        A log that is given in parts gives the same state as the whole log.
+        A log that is given in parts gives the same state as the whole log. Cost: O(E + n log n) for n events that follow.
 
         Args:
             data: the data of the fit.
@@ -142,47 +143,76 @@ class RecordedState:
         """
         if not len(events.user):
             return dataclasses.replace(self, **changes)
-        affected = np.unique(events.user)
-        known = self._gather_known(data, affected)
-        new = {name: getattr(events, name) for name in ("user", *_COLUMNS)}
-        free = np.flatnonzero(known["origin"] == OF_FIT)
-        keys = [np.concatenate([known[name][free], new[name]]) for name in ("time", "event_type", "item", "user")]
-        is_matched, is_new = _match(len(free), keys)
-        known["origin"][free[is_matched]] = OF_BOTH
-        new["origin"] = np.full(len(events.user), OF_LOG, np.int8)
-        merged = {name: np.concatenate([column, new[name][is_new]]) for name, column in known.items()}
-        order = np.lexsort((merged["time"], merged["user"]))  # events of the same second in the order of the log
-        counts = np.bincount(np.searchsorted(affected, merged["user"]), minlength=len(affected))
-        # The blocks of all users, first those of the users without new events and then the merged ones, are put in order.
-        others = np.flatnonzero(~np.isin(self.rows, affected))
-        rows = np.concatenate([self.rows[others], affected])
-        lengths = np.concatenate([np.diff(self.starts)[others], counts])
-        begins = np.concatenate([self.starts[others], len(self.item) + np.cumsum(counts) - counts])
-        by_row = np.argsort(rows)
-        taken = _list_positions(begins[by_row], lengths[by_row])
-        columns: dict[str, Any] = {
-            name: np.concatenate([getattr(self, name), merged[name][order]])[taken] for name in (*_COLUMNS, "origin")
-        }
-        starts = np.concatenate([[0], np.cumsum(lengths[by_row])]).astype(np.int64)
-        return dataclasses.replace(self, rows=rows[by_row].astype(np.int32), starts=starts, **columns, **changes)
+        base = self._include(data, np.unique(events.user))
+        block = np.searchsorted(base.rows, events.user)
+        origin, is_new = base._mark_known(block, events)
+        block, time = block[is_new], events.time[is_new]
+        order = np.lexsort((time, block))  # events of the same second in the order of the log
+        block, time = block[order], time[order]
+        places = _find_places(base.time, base.starts[block], base.starts[block + 1], time)
+        new = {name: getattr(events, name)[is_new][order] for name in _COLUMNS}
+        new["origin"] = np.full(len(order), OF_LOG, np.int8)
+        columns = dataclasses.replace(base, origin=origin)._insert(places, new)
+        counts = np.bincount(block, minlength=len(base.rows))
+        starts = base.starts + np.concatenate([[0], np.cumsum(counts)])
+        return dataclasses.replace(base, starts=starts, **columns, **changes)
 
-    def _gather_known(self, data: Dataset, affected: Int32Array) -> dict[str, NDArray[Any]]:
-        """The events of users so far: those of this state, or those of the fit."""
-        at = np.minimum(np.searchsorted(self.rows, affected), max(len(self.rows) - 1, 0))
-        is_here = self.rows[at] == affected if len(self.rows) else np.zeros(len(affected), np.bool_)
-        at, fitted = at[is_here], affected[~is_here & (affected < len(data.users))]
-        mine = _list_positions(self.starts[at], self.starts[at + 1] - self.starts[at])
-        lengths = data.indptr[fitted + 1] - data.indptr[fitted]
-        theirs = _list_positions(data.indptr[fitted], lengths)
-        fit = {name: getattr(data.events, name) for name in _COLUMNS}
-        if fit["rating"] is None:
-            fit["rating"] = np.full(len(data.events), np.nan, np.float32)
-        known = {name: np.concatenate([getattr(self, name)[mine], fit[name][theirs]]) for name in _COLUMNS}
-        known["origin"] = np.concatenate([self.origin[mine], np.full(len(theirs), OF_FIT, np.int8)])
-        known["user"] = np.concatenate(
-            [np.repeat(self.rows[at], self.starts[at + 1] - self.starts[at]), np.repeat(fitted, lengths)]
-        )
-        return known
+    def _include(self, data: Dataset, users: Int32Array) -> "RecordedState":
+        """The state with a block for each of these users (ascending): those who had none get their events of the fit."""
+        missing = np.setdiff1d(users, self.rows)
+        if not len(missing):
+            return self
+        fitted = missing[missing < len(data.users)]
+        lengths = np.zeros(len(missing), np.int64)
+        lengths[: len(fitted)] = data.indptr[fitted + 1] - data.indptr[fitted]  # new users have higher rows
+        theirs = _list_positions(data.indptr[fitted], lengths[: len(fitted)])
+        ratings = data.events.rating
+        new = {name: getattr(data.events, name)[theirs] for name in _COLUMNS if name != "rating"}
+        new["rating"] = np.full(len(theirs), np.nan, np.float32) if ratings is None else ratings[theirs]
+        new["origin"] = np.full(len(theirs), OF_FIT, np.int8)
+        places = np.searchsorted(self.rows, missing)
+        columns = self._insert(np.repeat(self.starts[places], lengths), new)
+        all_lengths = np.insert(np.diff(self.starts), places, lengths)
+        starts = np.concatenate([[0], np.cumsum(all_lengths)]).astype(np.int64)
+        return dataclasses.replace(self, rows=np.insert(self.rows, places, missing), starts=starts, **columns)
+
+    def _mark_known(
+        self, block: NDArray[np.intp], events: RecordedEvents
+    ) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
+        """The origins, with the events of the fit marked that come again in the log; and whether each event is another one."""
+        may_match = (self.time >= events.time.min()) & (self.time <= events.time.max())  # mostly none: a log is later
+        free = np.flatnonzero(may_match & (self.origin == OF_FIT))
+        if not len(free):
+            return self.origin, np.ones(len(block), np.bool_)
+        keys = [np.concatenate([getattr(self, name)[free], getattr(events, name)]) for name in _COLUMNS[:3]]
+        of_free = np.searchsorted(self.starts, free, side="right") - 1
+        is_matched, is_new = _match(len(free), [*keys, np.concatenate([of_free, block])])
+        origin = self.origin.copy()
+        origin[free[is_matched]] = OF_BOTH
+        return origin, is_new
+
+    def _insert(self, places: NDArray[np.intp], new: dict[str, NDArray[Any]]) -> dict[str, Any]:
+        """The columns with new values before these places (ascending). O(E), without a sort of the events that are there."""
+        where = places + np.arange(len(places))
+        is_old = np.ones(len(self.item) + len(places), np.bool_)
+        is_old[where] = False
+        columns: dict[str, Any] = {}
+        for name, values in new.items():
+            old = getattr(self, name)
+            columns[name] = np.empty(len(is_old), old.dtype)
+            columns[name][is_old] = old
+            columns[name][where] = values
+            pause()
+        return columns
+
+
+def _find_places(times: Int64Array, low: Int64Array, high: Int64Array, asked: Int64Array) -> Int64Array:
+    """For each time asked the first position from ``low`` to ``high`` (its block of ``times``) that is later. O(n log E)."""
+    while (is_open := low < high).any():
+        middle = (low + high) // 2
+        is_behind = is_open & (times[np.minimum(middle, len(times) - 1)] <= asked)
+        low, high = np.where(is_behind, middle + 1, low), np.where(is_open & ~is_behind, middle, high)
+    return low
 
 
 def _list_positions(begins: Int64Array, lengths: Int64Array) -> Int64Array:
