@@ -304,9 +304,8 @@ class LivePipeline:
             replay_hidden(pipeline, self._log)
             n_added, _ = replay_items(pipeline, *self._log.items())  # those that arrived meanwhile
             replayed = dataclasses.replace(replayed, n_items=replayed.n_items + n_added)
-            with (
-                self._recording
-            ):  # no event is answered meanwhile, so that the store is only asked for those that have come since
+            # No event is answered meanwhile, so that the store is only asked for those that have come since.
+            with self._recording:
                 last = max(self._last_seq, replayed.last_seq)
                 late = self._replay_late(pipeline, replayed.last_seq, last)
                 if n_added and (replayed.rejected or replayed.rejected_before):

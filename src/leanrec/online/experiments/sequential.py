@@ -195,11 +195,9 @@ class BoundedDifference:
         self.share, self.level = share, level
         self._users = [0, 0]
         self._rewards = 0.5  # the sum, with one reward of 0.5 in front of the first
-        self._scaled, self._bets = (
-            array.array("d"),
-            array.array("d"),
-        )  # weighted rewards from 0 to 1, and the stakes on them
-        self._sum, self._squares = 0.5, 0.25  # of the weighted rewards
+        self._scaled = array.array("d")  # weighted rewards, from 0 to 1
+        self._bets = array.array("d")  # the stakes on them
+        self._sum, self._squares = 0.5, 0.25  # of the weighted rewards, with one of 0.5 in front of the first
 
     def add(self, is_treated: bool, reward: float) -> None:
         """Add a user. Raises DataError for a reward below 0 or above 1."""

@@ -220,16 +220,18 @@ class GuardedComparison:
 
     def get_totals(self) -> dict[str, float]:
         """What the tests of the lists have seen, as numbers that are added over processes."""
-        return {f"{name} {each}": value for name, test in self._tests() for each, value in test.get_totals().items()}
+        return {
+            f"{name} {each}": value for name, test in self._list_tests() for each, value in test.get_totals().items()
+        }
 
     def add_totals(self, totals: Mapping[str, float]) -> None:
         """Add what the tests of the lists have seen in other processes, or before a restart."""
-        for name, test in self._tests():
+        for name, test in self._list_tests():
             start = f"{name} "
             test.add_totals({key.removeprefix(start): each for key, each in totals.items() if key.startswith(start)})
         self._judge_lists()
 
-    def _tests(self) -> Iterator[tuple[str, RateTest]]:
+    def _list_tests(self) -> Iterator[tuple[str, RateTest]]:
         yield "failures", self.failures
         yield "typical", self.slowdown.typical
         yield "slowest", self.slowdown.slowest

@@ -20,13 +20,13 @@ from leanrec.online.versions import VersionTrial
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.responses import Recommendations
 
-__all__ = ["CANDIDATE", "CONTROL", "LiveTrial"]
+__all__ = ["CANDIDATE", "CONTROL", "OTHERS", "WITHOUT_USER", "LiveTrial"]
 
 CONTROL, CANDIDATE = "control", "candidate"
+OTHERS, WITHOUT_USER = "others", "without user"  # lists that take no part
 _MAX_USERS = 500_000  # later ones are not judged
 _LISTS_OF_A_USER = 5  # that are judged; a bot must not decide
 _REWARDS_OF_A_USER = 20
-_OTHERS, _WITHOUT_USER = "others", "without user"  # lists that take no part
 _CHUNK = 1000  # users that are restored while the requests wait
 
 
@@ -87,10 +87,12 @@ class LiveTrial:
         self.shadow = ShadowLists(pipeline, trial.share) if trial.is_shadow else None
         self._experiment = _make_experiment(trial)
         self._comparison = GuardedComparison(guards, n_processes)
-        self._lists = {CONTROL: 0, CANDIDATE: 0, _OTHERS: 0, _WITHOUT_USER: 0}
+        self._lists = {CONTROL: 0, CANDIDATE: 0, OTHERS: 0, WITHOUT_USER: 0}
         self._seen: dict[int, _UserCounts] = {}  # by key of the experiment
         self._own_users = {CONTROL: 0, CANDIDATE: 0}  # who came to this process first
-        self._changed: set[int] = set()  # users whose counts are not in the record yet
+        self._changed: dict[
+            int, None
+        ] = {}  # users whose counts are not in the record yet, in the order in which they came
         self._recorded: dict[str, float] = {}  # the totals of this process and of the record when it was restored
         self._restored: dict[str, float] | None = None  # those of the record alone
         self._lock = threading.Lock()
@@ -165,7 +167,7 @@ class LiveTrial:
             if known is not None and known.rewards < _REWARDS_OF_A_USER:
                 with self._lock:
                     known.rewards += 1
-                    self._changed.add(key)
+                    self._changed[key] = None
                     self._comparison.add_reward(key)
 
     def restore(self, record: TrialRecord) -> None:
@@ -193,7 +195,7 @@ class LiveTrial:
         """Add to the record what this process has counted since the last call; `restore` comes first. Raises ArtifactError."""
         with self._lock:
             totals = self._get_totals()
-            changed, self._changed = self._changed, set()
+            changed, self._changed = self._changed, {}
             users = [TrialUser(key, **dataclasses.asdict(self._seen[key])) for key in changed]
         grown = {name: value - self._recorded.get(name, 0.0) for name, value in totals.items()}
         if not users and not any(grown.values()):
@@ -202,7 +204,7 @@ class LiveTrial:
             record.add(grown, users)
         except ArtifactError:
             with self._lock:
-                self._changed |= changed
+                self._changed = changed | self._changed
             raise
         self._recorded = totals
 
@@ -238,8 +240,8 @@ class LiveTrial:
             described: dict[str, Any] = dataclasses.asdict(self.trial) | {
                 "model": self.pipeline.name,
                 "verdict": None if comparison.verdict is None else comparison.verdict._asdict(),
-                "other_lists": self._lists[_OTHERS],
-                "lists_without_user": self._lists[_WITHOUT_USER],
+                "other_lists": self._lists[OTHERS],
+                "lists_without_user": self._lists[WITHOUT_USER],
             }
             if self.shadow is not None:
                 return described | {"shadow": self.shadow.describe()}
@@ -282,19 +284,19 @@ class LiveTrial:
         """Count a list before it is served; ``seconds`` if it was made and not cached."""
         is_candidate = arm == CANDIDATE
         with self._lock:
-            self._lists[arm or (_WITHOUT_USER if user is None else _OTHERS)] += 1
+            self._lists[arm or (WITHOUT_USER if user is None else OTHERS)] += 1
             if arm is not None and user is not None:
                 key = self._experiment.find_key(user)
                 known = self._seen.get(key)
                 if known is None and len(self._seen) < _MAX_USERS:
                     known = self._seen[key] = _UserCounts(is_candidate)
-                    self._changed.add(key)
+                    self._changed[key] = None
                     self._own_users[arm] += 1
                     self._comparison.add_user(key, is_candidate=is_candidate)
                 if known is None or known.lists >= _LISTS_OF_A_USER or (has_failed and known.has_failed):
                     return
                 if seconds is not None or has_failed:
-                    self._changed.add(key)
+                    self._changed[key] = None
                 known.lists += seconds is not None
                 known.has_failed |= has_failed
             if seconds is not None:

@@ -99,7 +99,9 @@ class TrialFollower(BackgroundLoop):
         live, now = self._live.trial, time.monotonic()
         if self._start is not None and now - self._start[2] > _STABLE_SECONDS:
             self._forget_start()
-        if live is None or now < self._next_save or not self._note_start(live.trial) or live.shadow is not None:
+        if live is None or now < self._next_save:
+            return
+        if not self._note_start(live.trial) or live.shadow is not None:  # a shadow has no guards
             return
         record = self._store.get_record(live.trial)
         try:

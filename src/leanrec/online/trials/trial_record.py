@@ -54,8 +54,8 @@ class TrialUser(NamedTuple):
 class TrialRecord:
     """Counts of a trial in an SQLite file. Several processes may add to it at once.
 
-    It has no ids of users, only hashes of them with the key of the trial. Each call opens the file anew, so a file that was
-    removed with its trial is not written to. All methods raise ArtifactError if the file cannot be read or written.
+    It has no ids of users, only hashes of them with the key of the trial. Each call opens the file anew, so no count goes
+    to a file that was removed. All methods raise ArtifactError if the file cannot be read or written.
     """
 
     def __init__(self, path: Path) -> None:

@@ -6,7 +6,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from leanrec.online.live_pipeline import LivePipeline
-from leanrec.online.trials.live_trial import CANDIDATE, CONTROL
+from leanrec.online.trials.live_trial import CANDIDATE, CONTROL, OTHERS, WITHOUT_USER
 
 __all__ = ["TrialCollector"]
 
@@ -37,7 +37,7 @@ class TrialCollector(Collector):
                 overlap.add_metric([], shadow["compared"] * (shadow["overlap"] or 0.0))
             else:
                 counted = trial.count_own()  # other processes tell theirs
-                for arm in (CONTROL, CANDIDATE, "others", "without user"):
+                for arm in (CONTROL, CANDIDATE, OTHERS, WITHOUT_USER):
                     lists.add_metric([arm], counted[f"lists {arm}"])
                 for arm in (CONTROL, CANDIDATE):
                     users.add_metric([arm], counted[f"users {arm}"])
