@@ -31,11 +31,12 @@ class RecommendedItem:
     Attributes:
         id: external id.
         title: title of the item, or its id if it has none.
-        score: score of the model that ranked it, which is that of ``source``. For a model that predicts ratings this is the expected rating, inside the range
-            of the data; for others only the order within one list has a meaning.
+        score: score of the model that ranked it, which is that of ``source``. For a model that predicts ratings this is the
+            expected rating, inside the range of the data; for others only the order within one list has a meaning.
         reasons: the explanation as text, strongest reason first.
         image_url: address of an image of the item, or None.
-        source: where it comes from: "model", "fallback", "pin" (of the rules; its score is 0), or the name of a source of the pipeline.
+        source: where it comes from: "model", "fallback", "pin" (of the rules; its score is 0), or the name of a source of the
+            pipeline.
     """
 
     id: Id
@@ -52,9 +53,9 @@ class StageTrace:
 
     Attributes:
         stage: "rules" (which items may be listed), "retrieve" (those that the model scores best), "fill" (ties, and items
-            of the fallback where the model has no evidence), "source NAME" (candidates of another source; after: those in the list), "explore"
-            (draws) or "explain". Without time for the model: "cached" (an earlier
-            list) or "popular" (the same list for all).
+            of the fallback where the model has no evidence), "source NAME" (candidates of another source; after:
+            those in the list), "explore" (draws) or "explain". Without time for the model: "cached" (an earlier list) or
+            "popular" (the same list for all).
         milliseconds: how long it took.
         before: number of candidates before it.
         after: number of candidates after it.

@@ -56,8 +56,9 @@ def check_list_path(path: str | Path) -> Path:
 def write_lists(
     snapshot: Snapshot, saved: SavedPipeline, path: Path, *, n: int, context: Context, run: Run
 ) -> BatchResult:
-    """Write the n best items of every user: user, rank (1 = best), item, title, score, source ("model", "fallback", "pin", or the name of a source).
+    """Write the n best items of every user: user, rank (1 = best), item, title, score and source.
 
+    The source is "model", "fallback", "pin", or the name of a source of the pipeline.
     The file is written atomically: complete, or not at all. Cost: the model's cost of U queries; memory for one block of
     queries, and for the histories.
 

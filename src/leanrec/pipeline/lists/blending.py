@@ -26,7 +26,8 @@ class BlendedLists:
         scores: (B, n) float32 scores, each of the source of the item; 0 of a pinned item.
         origins: (B, n) int32 number of the source; −1 = the list of the model, −2 = no item, −3 = a pinned item.
         ranks: (B, n) int32 rank of the item in the list that it comes from.
-        is_cut: a list that was as long as asked for ended before its next item was found, so that a longer one could give another result.
+        is_cut: a list that was as long as asked for ended before its next item was found, so that a longer one could give
+            another result.
     """
 
     items: Int32Array

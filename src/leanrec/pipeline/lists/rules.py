@@ -69,8 +69,8 @@ class ColumnLimit:
 class ListRules:
     """Rules that all lists for users obey: at most 200 pins, and 20 limits.
 
-    Cost: about 10 microseconds a pin for each list with its place, and with limits a list four times as long from the model, or longer where most items
-    are left out.
+    Cost: about 10 microseconds for each pin and list. With limits the model makes a list four times as long, or longer where
+    most items are left out.
 
     Attributes:
         pins: items at fixed positions.

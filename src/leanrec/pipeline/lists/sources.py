@@ -39,8 +39,8 @@ class CandidateSource:
     Attributes:
         estimator: settings of the model: any model; `NewItems` for the newest ones; ``Popularity()`` for the popular ones.
         quota: largest number of items of this source in a list.
-        positions: ranks of the places, 1 = the first. The source has them in a list of any length that is long enough. Places of the quota
-            beyond these are the last ones of the list, of which all sources together take at most the half of its length.
+        positions: ranks of the places, 1 = the first. The source has them in a list of any length that is long enough. Places
+            of the quota beyond these are the last ones of the list; all sources together take at most half of its places.
         where: only items that meet these conditions; see ``Catalog.filter_rows``.
         name: name in answers and in the policy; default: that of the model.
 
