@@ -2,7 +2,7 @@
 
 import io
 import json
-import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,14 +11,12 @@ from typing import Any
 import pytest
 
 from conftest import make_dataset
-from leanrec.errors import SourceError
 from leanrec.events import ServedList, SQLiteEventStore, UserEvent
 from leanrec.events.sqlite_reader import SQLiteEventReader
 from leanrec.models import get_model
 from leanrec.online import VersionStore
 from leanrec.online.experiments import report_experiment
 from leanrec.pipeline import Pipeline
-from leanrec.serving.dashboard import experiment_reports
 from leanrec.serving.dashboard.experiment_reports import ExperimentReports, print_report
 
 
@@ -43,7 +41,7 @@ def log_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def print_in_process(monkeypatch: pytest.MonkeyPatch, capsys: Any, path: Path, trial: dict[str, Any] | None) -> Any:
     """What the other process would print."""
     monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps({"log": str(path), "trial": trial})))
-    monkeypatch.setattr(experiment_reports.os, "nice", lambda _: None)
+    monkeypatch.setattr(os, "nice", lambda _: None)
     print_report()
     return json.loads(capsys.readouterr().out)
 
@@ -86,26 +84,6 @@ def test_a_log_without_an_experiment_says_so(monkeypatch: pytest.MonkeyPatch, ca
     assert found == {"problem": "The log must have lists of an experiment. None of its lists has an arm."}
 
 
-def test_a_report_is_kept_for_a_while(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked: list[Any] = []
-
-    def answer(_: object, *, input: bytes, **__: object) -> Any:  # noqa: A002 - the name of subprocess
-        asked.append(json.loads(input))
-        return subprocess.CompletedProcess([], 0, b'{"problem": "none"}')
-
-    now = [100.0]
-    monkeypatch.setattr(subprocess, "run", answer)
-    monkeypatch.setattr(experiment_reports.time, "monotonic", lambda: now[0])
-    reports = ExperimentReports(tmp_path / "events.db", None)
-    assert reports.read() is reports.read()
-    now[0] += 29
-    reports.read()
-    assert len(asked) == 1
-    now[0] += 2
-    reports.read()
-    assert asked == [{"log": str(tmp_path / "events.db"), "trial": None}] * 2
-
-
 def test_the_last_trial_of_users_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     store = VersionStore.create(tmp_path / "models")
     for number, name in enumerate(("popularity", "item_knn", "ease")):
@@ -128,27 +106,3 @@ def test_the_last_trial_of_users_is_reported(monkeypatch: pytest.MonkeyPatch, tm
     assert asked[0]["trial"] == found["trial"]
     assert (found["trial"]["version"], found["trial"]["started"]) == (expected.version, expected.started)
     assert found["trial"]["ended"] is not None
-
-
-@pytest.mark.parametrize(
-    "error", [OSError("no process"), subprocess.CalledProcessError(1, "x"), subprocess.TimeoutExpired("x", 1)]
-)
-def test_a_process_that_fails_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise error
-
-    monkeypatch.setattr(subprocess, "run", fail)
-    reports = ExperimentReports(tmp_path / "events.db", None)
-    with pytest.raises(SourceError, match="leanrec experiments"):
-        reports.read()
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, b'{"first": 1}'))
-    assert reports.read()["first"] == 1  # the failure is not kept
-
-
-def test_no_interval_is_infinite_in_the_answer(log_path: Path) -> None:
-    def walk(part: Any) -> None:
-        for each in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
-            walk(each)
-        assert not isinstance(part, float) or math.isfinite(part)
-
-    walk(experiment_reports._drop_infinite(report_experiment(SQLiteEventReader(log_path)).to_dict()))

@@ -81,8 +81,22 @@ def make_sample(time: float, answered: int, failed: int = 0, lost: int = 0) -> d
         "events": {},
         **dict.fromkeys(("latency", "list_latency", "freshness"), latency),
         **dict.fromkeys(("connections_refused", "fallbacks", "quality_loss", "log_free_bytes", "log_wal_bytes"), 0),
+        **dict.fromkeys(("feedback", "top_score_sum", "top_score_count"), 0),
         "lists_lost": lost,
     }
+
+
+# Lists, feedback, lists of the fallback, sum and number of top scores, stored and rejected events: at 0, 100 and 700 seconds.
+DRIFT_SAMPLES = [
+    make_sample(time, lists)
+    | {"feedback": feedback, "fallbacks": fallbacks, "top_score_sum": scores, "top_score_count": n}
+    | {"events": {"stored": stored, "rejected": rejected}}
+    for time, lists, feedback, fallbacks, scores, n, stored, rejected in (
+        (100.0, 0, 0, 0, 0.0, 0, 0, 0),
+        (200.0, 1_000, 60, 20, 20.0, 10, 100, 1),
+        (798.0, 3_000, 100, 80, 30.0, 20, 300, 11),
+    )
+]
 
 
 class Served(NamedTuple):
@@ -241,6 +255,7 @@ class TestTraffic:
         assert "ms" in page.locator(".figure-tile", has_text="Lists, p50 / p99").inner_text()
         assert re.search(r"\b[1-9]\d* invalid \(4xx\)", page.inner_text("#traffic-outcomes"))
         assert "100 %" in page.inner_text("#traffic-load")
+        expect(page.locator("#drift-verdict")).to_contain_text("No verdict on the responses yet", timeout=60_000)
         chart = page.locator(".chart svg[role=img]").first
         label = chart.get_attribute("aria-label")
         assert label.startswith("Requests and events per second. now: requests ")
@@ -265,6 +280,7 @@ class TestTraffic:
                 samples = [each | {"quality_loss": loss} for each in samples]
                 route.fulfill(json=STATE | {"samples": samples if len(asked) <= len(states) else []})
 
+            page.route("**/dashboard/drift", lambda route: route.fulfill(json={"problem": "none"}))
             page.route(re.compile(r"/dashboard/traffic\?"), answer)
             page.clock.install()
             page.goto(f"{served.url}/?part=traffic")
@@ -285,6 +301,59 @@ class TestTraffic:
             page.clock.run_for(2000)
             expect(page.locator(".figure-tile", has_text="Requests").locator(".figure-value")).to_have_text("10 /s")
             assert [url.partition("after=")[2] for url in asked[:3]] == ["0", "110", "112"]
+
+
+class TestDrift:
+    def open_traffic(self, browser: Any, served: Served, report: dict[str, Any], samples: list[dict[str, Any]]) -> Any:
+        page = browser.new_page()
+        page.route("**/health", lambda route: route.fulfill(json=HEALTH))
+        page.route(re.compile(r"/dashboard/traffic\?"), lambda route: route.fulfill(json=STATE | {"samples": samples}))
+        status = 503 if "error" in report else 200
+        page.route("**/dashboard/drift", lambda route: route.fulfill(json=report, status=status))
+        page.clock.install()  # it refreshes once
+        page.goto(f"{served.url}/?part=traffic")
+        return page
+
+    def test_the_last_ten_minutes_beside_all_before(self, browser: Any, served: Served) -> None:
+        with contextlib.closing(self.open_traffic(browser, served, {"problem": "none"}, DRIFT_SAMPLES[1:])) as page:
+            expect(page.locator("#drift-span")).to_have_text(
+                "Large: the last 10 min. Small: since the start of the server."
+            )
+            tiles = page.locator("#drift-tiles .figure-tile").all_inner_texts()
+            assert [re.split(r"\n+", each) for each in tiles] == [
+                ["Responses to 100 lists", "2", "3.33 since the start"],  # 40 to 2,000
+                ["Mean top score", "1", "1.5 since the start"],
+                ["Lists of known users", "97 %", "97.3 % since the start"],
+                ["Events on known items", "95 %", "96.3 % since the start"],
+            ]
+
+    def test_without_lists_and_events_there_are_no_numbers(self, browser: Any, served: Served) -> None:
+        with contextlib.closing(self.open_traffic(browser, served, {"problem": "none"}, DRIFT_SAMPLES[:1])) as page:
+            expect(page.locator("#drift-span")).to_contain_text("the last minutes")
+            assert page.locator("#drift-tiles .figure-value").all_inner_texts() == ["–"] * 4
+
+    def test_the_verdict_is_in_words(self, browser: Any, served: Served) -> None:
+        report: dict[str, Any] = {"version": "v", "lists": 9_000, "waiting": 7, "needed": 2_000, "made": 1.0}
+        with contextlib.closing(self.open_traffic(browser, served, report, DRIFT_SAMPLES)) as page:
+            for first, last, fall, expected in (
+                (0.05, 0.03, 4_899, "Responses have fallen: people respond to fewer of the lists of the version v"),
+                (0.05, 0.03, 4_899, "noticed at list 4,900 of 9,000. 5 % of the first 2,000 got a response, 3 % of"),
+                (0.05, 0.049, None, "No lasting fall of the responses to the 9,000 lists of the version v. 5 % of"),
+                (None, None, None, "No verdict on the responses yet: more than 2,000 lists"),
+                (0.0, 0.0, None, "Clients must send the request of a list with its events."),
+                (1.0, 0.2, None, "all of the first 2,000 lists of the version v got one"),
+            ):
+                report |= {"first_rate": first, "last_rate": last, "fall": fall}
+                page.reload()
+                expect(page.locator("#drift-verdict")).to_contain_text(expected)
+                assert page.locator("#drift-verdict.bad").count() == (fall is not None)
+
+    def test_a_report_that_fails_leaves_the_rest(self, browser: Any, served: Served) -> None:
+        report = {"error": {"message": "The report must be made by another process."}}
+        with contextlib.closing(self.open_traffic(browser, served, report, DRIFT_SAMPLES)) as page:
+            expect(page.locator("#drift-verdict")).to_have_text("The report must be made by another process.")
+            expect(page.locator("#error")).to_be_hidden()
+            expect(page.locator("#drift-tiles .figure-tile")).to_have_count(4)
 
 
 class TestExperiment:

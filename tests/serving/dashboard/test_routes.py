@@ -96,6 +96,17 @@ class TestTraffic:
         assert [each["time"] for each in later][: len(times) - 1] == times[1:]
         assert len(later) == len(times)
 
+    def test_responses_to_the_version_that_is_served(self, plain: httpx.Client) -> None:
+        before = plain.get("/dashboard/traffic").json()
+        answer = plain.get("/recommend?user=user-2").json()
+        event = {"user": "user-2", "item": answer["items"][0]["id"], "request": answer["request"]}
+        plain.post("/events", json={"events": [event, {"user": "user-2", "item": 101}]})
+        after = plain.get("/dashboard/traffic").json()
+        assert after["samples"][-1]["feedback"] - before["samples"][-1]["feedback"] == 1
+        found = plain.get("/dashboard/drift").json()
+        assert (found["version"], found["lists"], found["fall"]) == (after["version"], 0, None)
+        assert found["waiting"] > 0
+
     def test_requests_of_the_page_are_no_traffic(self, plain: httpx.Client) -> None:
         counts = [plain.get("/dashboard/traffic").json()["samples"][-1]["requests"]["answered"] for _ in range(2)]
         plain.get("/")
@@ -160,7 +171,7 @@ class TestVersions:
     ) -> None:
         for key, status in (("wrong", 401), (keys["client"], 403)):
             headers = {"Authorization": f"Bearer {key}"}
-            for path in ("/dashboard/traffic", "/dashboard/versions", "/dashboard/experiment"):
+            for path in ("/dashboard/traffic", "/dashboard/drift", "/dashboard/versions", "/dashboard/experiment"):
                 assert client.get(path, headers=headers).status_code == status
             change = {"action": "rollback", "fence": 3}
             assert client.post("/dashboard/versions", json=change, headers=headers).status_code == status

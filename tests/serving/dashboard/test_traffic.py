@@ -28,6 +28,9 @@ def make_metrics() -> ServingMetrics:
     metrics.events.labels("stored").inc(5)
     metrics.freshness.observe(0.002)
     metrics.fallbacks.inc(2)
+    metrics.feedback.inc(3)
+    for score in (1.5, 2.25):
+        metrics.top_score.observe(score)
     metrics.quality_loss.set(0.25)
     metrics.free_bytes.set(1e9)
     metrics.wal_bytes.set(4096)
@@ -40,6 +43,7 @@ def test_requests_by_outcome_without_those_of_probes_and_of_the_dashboard() -> N
     assert totals.lists == {"full": 2, "no_reasons": 0, "cached": 0, "popular": 1}
     assert totals.events == {"stored": 5}
     assert (totals.fallbacks, totals.quality_loss) == (2, 0.25)
+    assert (totals.feedback, totals.top_score_sum, totals.top_score_count) == (3, 3.75, 2)
     assert (totals.log_free_bytes, totals.log_wal_bytes) == (1e9, 4096)
 
 
@@ -63,6 +67,7 @@ def test_sums_of_two_processes_are_added() -> None:
     assert both.requests == {name: 2 * count for name, count in alone.requests.items()}
     assert both.lists == {name: 2 * count for name, count in alone.lists.items()}
     assert both.latency.to_dict()["counts"] == [2 * each for each in alone.latency.to_dict()["counts"]]
+    assert (both.feedback, both.top_score_sum, both.top_score_count) == (6, 7.5, 4)
     assert both.log_free_bytes == alone.log_free_bytes
 
 

@@ -4,6 +4,7 @@ Page, "Continuous inspection schemes", Biometrika 41, 1954; Hinkley, "Inference 
 tests", Biometrika 58, 1971.
 """
 
+import array
 import dataclasses
 import math
 
@@ -12,9 +13,9 @@ from numpy.typing import NDArray
 
 from leanrec.events.event_reader import EventReader
 
-__all__ = ["ListResponses", "find_fall", "page_hinkley", "read_responses"]
+__all__ = ["MIN_LISTS", "ListResponses", "find_fall", "page_hinkley", "read_responses"]
 
-_MIN_LISTS = 2_000  # from which the first response rate is known well enough
+MIN_LISTS = 2_000  # from which the first response rate is known well enough
 _MIN_LOG = 1.0  # least allowance, in units of the exponent of the false alarms
 
 
@@ -46,10 +47,14 @@ def read_responses(log: EventReader, version: str, patience: float = 1_800.0) ->
             look like a fall.
     """
     answered = {each.request for each in log.user_events() if each.request is not None and each.weight > 0}
-    served = [(each.time, each.request in answered) for each in log.served_lists() if each.version == version]
-    newest = max((time for time, _ in served), default=0.0)
-    responded = np.array([answer for time, answer in served if time <= newest - patience], np.bool_)
-    return ListResponses(responded, len(served) - len(responded))
+    times, answers = array.array("d"), bytearray()  # nine bytes for each list
+    for each in log.served_lists():
+        if each.version == version:
+            times.append(each.time)
+            answers.append(each.request in answered)
+    is_old = np.frombuffer(times) <= max(times, default=0.0) - patience
+    responded = np.frombuffer(answers, np.bool_)[is_old]
+    return ListResponses(responded, len(times) - len(responded))
 
 
 def find_fall(responded: NDArray[np.bool_], fall: float = 0.2, false_alarms: float = 1e-6) -> int | None:
@@ -66,13 +71,13 @@ def find_fall(responded: NDArray[np.bool_], fall: float = 0.2, false_alarms: flo
         fall: relative fall of the rate that must be noticed.
         false_alarms: probability of an alarm at a list while nothing changes.
     """
-    rate = float(responded[:_MIN_LISTS].mean()) if len(responded) > _MIN_LISTS else 0.0
+    rate = float(responded[:MIN_LISTS].mean()) if len(responded) > MIN_LISTS else 0.0
     if not 0 < rate < 1:
         return None
     variance, allowance = rate * (1 - rate), fall * rate / 2
     # Mean number of lists to an alarm, of a random walk with this drift (Siegmund, "Sequential Analysis", 1985, chapter 2).
     threshold = variance / (2 * allowance) * max(math.log(2 * allowance**2 / variance / false_alarms), _MIN_LOG)
-    return page_hinkley(responded.astype(np.float64), allowance, threshold, _MIN_LISTS)
+    return page_hinkley(responded.astype(np.float64), allowance, threshold, MIN_LISTS)
 
 
 def page_hinkley(values: NDArray[np.float64], allowance: float, threshold: float, min_values: int = 30) -> int | None:

@@ -82,6 +82,13 @@ export function createFacts(pairs) {
   return list;
 }
 
+// A number with its name, a detail below it, and "bad" or "warn" where it must be seen.
+export function createTile(name, value, detail, state = "") {
+  const tile = createElement("div", `figure-tile ${state}`);
+  tile.append(createElement("h3", "", name), createElement("p", "figure-value", value), createElement("p", "soft", detail));
+  return tile;
+}
+
 // New content, with the focus where it was: on the element with the same data-focus.
 export function replaceContent(container, ...content) {
   const focused = container.contains(document.activeElement) ? document.activeElement.dataset.focus : null;
@@ -103,6 +110,8 @@ export function formatSeconds(seconds) {
   if (seconds < 1) return `${formatNumber(1000 * seconds)} ms`;
   return `${formatNumber(seconds)} s`;
 }
+
+export const formatSpan = (seconds) => (seconds < 90 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`);
 
 export function formatBytes(bytes) {
   const step = bytes >= 1e9 ? [1e9, "GB"] : bytes >= 1e6 ? [1e6, "MB"] : [1e3, "kB"];

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from leanrec.errors import ArtifactError, ConflictError
 from leanrec.online.version_store import VersionStore
+from leanrec.serving.dashboard.drift_reports import DriftReports
 from leanrec.serving.dashboard.experiment_reports import ExperimentReports
 from leanrec.serving.dashboard.page_files import PAGE_FILES
 from leanrec.serving.dashboard.traffic_history import TrafficHistory
@@ -49,6 +50,7 @@ def add_dashboard(
     """
     handlers = _DashboardHandlers(recorder, load, history, may_change=has_keys)
     app.add_api_route("/dashboard/traffic", handlers.get_traffic, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/dashboard/drift", handlers.get_drift, methods=["GET"], include_in_schema=False)
     app.add_api_route("/dashboard/versions", handlers.get_versions, methods=["GET"], include_in_schema=False)
     app.add_api_route("/dashboard/experiment", handlers.get_experiment, methods=["GET"], include_in_schema=False)
     app.add_api_route("/dashboard/versions", handlers.post_versions, methods=["POST"], include_in_schema=False)
@@ -75,6 +77,7 @@ class _DashboardHandlers:
         self._live, self._log = recorder.live, recorder.log
         self._may_change = may_change
         self._reports: ExperimentReports | None = None
+        self._drift_reports = DriftReports(self._log.location)
 
     def get_traffic(self, after: float = 0.0) -> dict[str, Any]:
         """Sums of all processes since the start, at each look later than a time, and the state of the server now."""
@@ -90,6 +93,10 @@ class _DashboardHandlers:
             "version": pipeline.version,
             "log": self._describe_log(),
         }
+
+    def get_drift(self) -> dict[str, Any]:
+        """Whether the responses to the version that is served have fallen, at most five minutes old."""
+        return self._drift_reports.read(self._live.pipeline.version)
 
     def get_versions(self) -> dict[str, Any]:
         """What is served, on trial and stored, and the last changes."""

@@ -1,7 +1,8 @@
 // Traffic: rates, latencies, load, freshness and the event log, from sums that the server keeps since its start.
 
 import { LineChart } from "./charts.js";
-import { $, createElement, createFacts, createParts, fetchJson, formatBytes, formatCount, formatNumber, formatPercent, formatSeconds, replaceContent } from "./page.js";
+import { showDrift } from "./drift.js";
+import { $, createElement, createFacts, createParts, createTile, fetchJson, formatBytes, formatCount, formatNumber, formatPercent, formatSeconds, formatSpan, replaceContent } from "./page.js";
 
 const KEPT_SECONDS = 600;
 const NOW_SECONDS = 10; // rates and percentiles of "now"
@@ -47,6 +48,9 @@ function describeWindow(last, seconds) {
     lost: after.lists_lost - before.lists_lost,
     refusedConnections: after.connections_refused - before.connections_refused,
     fallbacks: after.fallbacks - before.fallbacks,
+    feedback: after.feedback - before.feedback,
+    top_score_sum: after.top_score_sum - before.top_score_sum,
+    top_score_count: after.top_score_count - before.top_score_count,
     latency: describeLatency(before.list_latency, after.list_latency),
     allLatency: describeLatency(before.latency, after.latency),
     freshness: describeLatency(before.freshness, after.freshness),
@@ -75,12 +79,6 @@ function findQuantile(bounds, counts, share) {
 
 // ---------------------------------------------------------------- tiles
 
-function createTile(name, value, detail, state = "") {
-  const tile = createElement("div", `figure-tile ${state}`);
-  tile.append(createElement("h3", "", name), createElement("p", "figure-value", value), createElement("p", "soft", detail));
-  return tile;
-}
-
 const formatPair = ({ p50, p99 }) => (p50 === null ? "–" : `${formatSeconds(p50)} / ${formatSeconds(p99)}`);
 
 function createTiles(sample, now, minutes) {
@@ -100,8 +98,6 @@ function createTiles(sample, now, minutes) {
     createTile("Free space", formatBytes(sample.log_free_bytes), stateOfLog ?? "on the disk of the log", stateOfLog ? "bad" : ""),
   ];
 }
-
-const formatSpan = (seconds) => (seconds < 90 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`);
 
 function createLoad(sample, minutes) {
   const lists = Object.entries(minutes?.lists ?? sample.lists).map(([rung, n]) => [RUNG_NAMES[rung] ?? rung, Math.max(0, n)]);
@@ -156,6 +152,7 @@ export async function refreshTraffic() {
   const minutes = describeWindow(last, MINUTES_SECONDS);
   const state = { ...samples[last], ...sample };
   replaceContent($("traffic-tiles"), ...createTiles(state, now, minutes));
+  showDrift(state, describeWindow(last, KEPT_SECONDS));
   replaceContent($("traffic-load"), ...createLoad(state, minutes));
   if (!charts) {
     charts = createCharts();

@@ -53,6 +53,9 @@ class TrafficTotals:
         lists_lost: lists that could not be logged.
         connections_refused: connections beyond the limit.
         fallbacks: lists of the fallback.
+        feedback: positive events that name the list they respond to.
+        top_score_sum: sum of the largest scores of some lists of the model.
+        top_score_count: number of these lists.
         quality_loss: 1 − quality factor of the load control.
         log_free_bytes: free space on the disk of the event log.
         log_wal_bytes: size of its write-ahead log.
@@ -69,6 +72,9 @@ class TrafficTotals:
     lists_lost: float = 0.0
     connections_refused: float = 0.0
     fallbacks: float = 0.0
+    feedback: float = 0.0
+    top_score_sum: float = 0.0
+    top_score_count: float = 0.0
     quality_loss: float = 0.0
     log_free_bytes: float = 0.0
     log_wal_bytes: float = 0.0
@@ -83,6 +89,9 @@ _SINGLE = {
     "leanrec_lists_lost_total": "lists_lost",
     "leanrec_connections_refused_total": "connections_refused",
     "leanrec_fallbacks_total": "fallbacks",
+    "leanrec_feedback_total": "feedback",
+    "leanrec_top_score_sum": "top_score_sum",
+    "leanrec_top_score_count": "top_score_count",
     "leanrec_quality_loss": "quality_loss",
     "leanrec_log_free_bytes": "log_free_bytes",
     "leanrec_log_wal_bytes": "log_wal_bytes",
