@@ -145,14 +145,14 @@ class RecordedState:
             return dataclasses.replace(self, **changes)
         base = self._include(data, np.unique(events.user))
         block = np.searchsorted(base.rows, events.user)
-        origin, is_new = base._mark_known(block, events)
+        origin, is_new = _mark_known(base, block, events)
         block, time = block[is_new], events.time[is_new]
         order = np.lexsort((time, block))  # events of the same second in the order of the log
         block, time = block[order], time[order]
         places = _find_places(base.time, base.starts[block], base.starts[block + 1], time)
         new = {name: getattr(events, name)[is_new][order] for name in _COLUMNS}
         new["origin"] = np.full(len(order), OF_LOG, np.int8)
-        columns = dataclasses.replace(base, origin=origin)._insert(places, new)
+        columns = _insert(dataclasses.replace(base, origin=origin), places, new)
         counts = np.bincount(block, minlength=len(base.rows))
         starts = base.starts + np.concatenate([[0], np.cumsum(counts)])
         return dataclasses.replace(base, starts=starts, **columns, **changes)
@@ -171,39 +171,41 @@ class RecordedState:
         new["rating"] = np.full(len(theirs), np.nan, np.float32) if ratings is None else ratings[theirs]
         new["origin"] = np.full(len(theirs), OF_FIT, np.int8)
         places = np.searchsorted(self.rows, missing)
-        columns = self._insert(np.repeat(self.starts[places], lengths), new)
+        columns = _insert(self, np.repeat(self.starts[places], lengths), new)
         all_lengths = np.insert(np.diff(self.starts), places, lengths)
         starts = np.concatenate([[0], np.cumsum(all_lengths)]).astype(np.int64)
         return dataclasses.replace(self, rows=np.insert(self.rows, places, missing), starts=starts, **columns)
 
-    def _mark_known(
-        self, block: NDArray[np.intp], events: RecordedEvents
-    ) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
-        """The origins, with the events of the fit marked that come again in the log; and whether each event is another one."""
-        may_match = (self.time >= events.time.min()) & (self.time <= events.time.max())  # mostly none: a log is later
-        free = np.flatnonzero(may_match & (self.origin == OF_FIT))
-        if not len(free):
-            return self.origin, np.ones(len(block), np.bool_)
-        keys = [np.concatenate([getattr(self, name)[free], getattr(events, name)]) for name in _COLUMNS[:3]]
-        of_free = np.searchsorted(self.starts, free, side="right") - 1
-        is_matched, is_new = _match(len(free), [*keys, np.concatenate([of_free, block])])
-        origin = self.origin.copy()
-        origin[free[is_matched]] = OF_BOTH
-        return origin, is_new
 
-    def _insert(self, places: NDArray[np.intp], new: dict[str, NDArray[Any]]) -> dict[str, Any]:
-        """The columns with new values before these places (ascending). O(E), without a sort of the events that are there."""
-        where = places + np.arange(len(places))
-        is_old = np.ones(len(self.item) + len(places), np.bool_)
-        is_old[where] = False
-        columns: dict[str, Any] = {}
-        for name, values in new.items():
-            old = getattr(self, name)
-            columns[name] = np.empty(len(is_old), old.dtype)
-            columns[name][is_old] = old
-            columns[name][where] = values
-            pause()
-        return columns
+def _mark_known(
+    state: RecordedState, block: NDArray[np.intp], events: RecordedEvents
+) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
+    """The origins, with the events of the fit marked that come again in the log; and whether each event is another one."""
+    may_match = (state.time >= events.time.min()) & (state.time <= events.time.max())  # mostly none: a log is later
+    free = np.flatnonzero(may_match & (state.origin == OF_FIT))
+    if not len(free):
+        return state.origin, np.ones(len(block), np.bool_)
+    keys = [np.concatenate([getattr(state, name)[free], getattr(events, name)]) for name in _COLUMNS[:3]]
+    of_free = np.searchsorted(state.starts, free, side="right") - 1
+    is_matched, is_new = _match(len(free), [*keys, np.concatenate([of_free, block])])
+    origin = state.origin.copy()
+    origin[free[is_matched]] = OF_BOTH
+    return origin, is_new
+
+
+def _insert(state: RecordedState, places: NDArray[np.intp], new: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    """The columns with new values before these places (ascending). O(E), without a sort of the events that are there."""
+    where = places + np.arange(len(places))
+    is_old = np.ones(len(state.item) + len(places), np.bool_)
+    is_old[where] = False
+    columns: dict[str, Any] = {}
+    for name, values in new.items():
+        old = getattr(state, name)
+        columns[name] = np.empty(len(is_old), old.dtype)
+        columns[name][is_old] = old
+        columns[name][where] = values
+        pause()
+    return columns
 
 
 def _find_places(times: Int64Array, low: Int64Array, high: Int64Array, asked: Int64Array) -> Int64Array:
