@@ -106,6 +106,15 @@ def test_rules_that_cannot_be_are_refused(tmp_path: Path, text: str, message: st
         read_rules(write(tmp_path, text))
 
 
+def test_the_file_is_named_where_its_tables_do_not_fit_together(tmp_path: Path) -> None:
+    sources = write(tmp_path, '[[source]]\nmodel = "ease"\n' * 2)
+    with pytest.raises(SettingError, match=r"sources.toml: .*Two are 'ease'"):
+        read_sources(sources)
+    rules = write(tmp_path, "[[pin]]\nitem = 1\nposition = 1\n" * 201)
+    with pytest.raises(SettingError, match=r"sources.toml: pins must be at most 200. Got 201"):
+        read_rules(rules)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="must be a text file that can be read"):
         read_sources(tmp_path / "none.toml")

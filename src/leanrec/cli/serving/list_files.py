@@ -53,7 +53,10 @@ def read_sources(path: Path) -> tuple["CandidateSource", ...]:
             sources.append(CandidateSource(_parse_source(table["model"]), **others))
         except SettingError as error:
             raise SettingError(f"{path}, source {number}: {error}") from error
-    return check_sources(sources)
+    try:
+        return check_sources(sources)
+    except SettingError as error:
+        raise SettingError(f"{path}: {error}") from error
 
 
 def read_rules(path: Path) -> "ListRules":
@@ -74,7 +77,10 @@ def read_rules(path: Path) -> "ListRules":
                 made[kind].append(PinnedItem(**values) if kind == "pin" else ColumnLimit(**values))
             except SettingError as error:
                 raise SettingError(f"{path}, {kind} {number}: {error}") from error
-    return ListRules(tuple(made["pin"]), tuple(made["limit"]))
+    try:
+        return ListRules(tuple(made["pin"]), tuple(made["limit"]))
+    except SettingError as error:
+        raise SettingError(f"{path}: {error}") from error
 
 
 def _read_tables(path: Path, *kinds: str) -> dict[str, list[dict[str, Any]]]:
