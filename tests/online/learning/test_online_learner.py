@@ -13,6 +13,7 @@ from leanrec.errors import BudgetError, SettingError
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.events.user_events import UserEvent, to_events
 from leanrec.models import get_model
+from leanrec.online.learning import online_learner
 from leanrec.online.learning.online_learner import LearningSettings, OnlineLearner, PipelineLearner
 from leanrec.online.live_pipeline import LivePipeline
 from leanrec.pipeline.pipeline import Pipeline
@@ -192,6 +193,28 @@ def test_a_thread_follows_versions_and_reports_what_fails(tmp_path: Path) -> Non
             wait_for(lambda: bool(reports))
     assert "answers with what it has learned so far: TypeError" in reports[0]
     assert not [each for each in threading.enumerate() if each.name == "leanrec-learning"]
+
+
+def test_freed_memory_is_returned_after_updates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    released: list[int] = []
+    pipeline = make_pipeline("item_knn")
+    with SQLiteEventStore(tmp_path / "events.db") as log:
+        live = LivePipeline(pipeline, log)
+        with monkeypatch.context() as patch, OnlineLearner(live, print) as learner:
+            learner.close()  # what it does is done here
+            patch.setattr(online_learner, "release_free_memory", lambda: released.append(1))
+            learner.look()
+            assert not released
+            for guest in ("first", "second"):  # the second is too soon
+                appended = log.append(click(guest, [103, 104]))
+                live.record(appended.new, appended.last_seq)
+                learner._learners[pipeline]._next = dict.fromkeys(("fallback", "changed", "all"), 0.0)  # type: ignore[union-attr]
+                learner.look()
+                assert sum(released) == 1
+            learner._next_release = 0.0
+            learner.look()
+            learner.look()
+    assert sum(released) == 2
 
 
 def test_what_is_popular_is_learned_on_where_the_model_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
