@@ -41,13 +41,11 @@ from experiments import Results
 from leanrec.data import Dataset, Simulation
 from leanrec.events import SQLiteEventStore, UserEvent
 from leanrec.models import IALS
-from leanrec.online import LivePipeline, VersionStore
+from leanrec.online import LivePipeline, VersionStore, VersionTrial
 from leanrec.online.trials import live_trial
 from leanrec.online.trials.guards import TrialGuards
 from leanrec.online.trials.live_trial import CANDIDATE, LiveTrial
-from leanrec.online.versions import VersionTrial
-from leanrec.pipeline import Pipeline
-from leanrec.pipeline.responses import Recommendations, RecommendedItem
+from leanrec.pipeline import Pipeline, Recommendations, RecommendedItem
 
 _SERVE = """
 import sys, time

@@ -35,11 +35,13 @@ MODULES = {
 }
 # What benchmarks measure below the public surface.
 MEASURED = {
+    "leanrec.evaluation.frontier",
     "leanrec.integrations.redis",
     "leanrec.kernels",
     "leanrec.models.ctr.core.training",
     "leanrec.models.sequential.core",
     "leanrec.online.refits.drift",
+    "leanrec.online.trials",
     "leanrec.pipeline.lists",
     "leanrec.serving.load",
     "leanrec.training.sharded_embedding",

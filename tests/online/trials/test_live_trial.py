@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from conftest import make_dataset
@@ -368,6 +368,9 @@ class TestRestarts:
         trial.restore(record)
         assert trial.verdict == whole.verdict  # where the process ended before it could tell
 
+    @example(
+        [(0, "list"), (1, "list"), (3, "list"), (0, "restart")]
+    )  # the check of the ratio depends on the order of users
     @settings(deadline=None, max_examples=15)
     @given(
         st.lists(
