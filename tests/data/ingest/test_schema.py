@@ -121,3 +121,21 @@ def test_one_item_beside_other_columns_is_refused_and_the_advice_works() -> None
     assert ingest(frame, columns={"item": "label_"}).data.items.ids.tolist() == ["p0", "p1", "p2", "p3"]
     assert ingest(frame, columns={"item": "app_id"}).data.items.ids.tolist() == ["shop"]
     assert ingest(frame[["user", "app_id"]]).data.items.ids.tolist() == ["shop"]
+
+
+def test_a_table_without_a_free_column_is_not_told_to_name_one() -> None:
+    with pytest.raises(
+        ColumnError, match=r"None of them is left for the items\. If the column named as the user holds the items, put"
+    ):
+        find_columns(["id", "timestamp"], {"user": "id"}, "x")
+
+
+def test_names_of_event_servers_and_shops_mean_roles() -> None:
+    assert find_columns(["entityId", "event", "targetEntityId", "eventTime"], {}, "x").to_dict() == {
+        "user": "entityId",
+        "item": "targetEntityId",
+        "time": "eventTime",
+        "event_type": "event",
+    }
+    assert find_columns(["Buyer Username", "Buyer Name", "Item Number"], {}, "x").user == "Buyer Username"
+    assert find_columns(["userToken", "item"], {}, "x").user == "userToken"

@@ -65,11 +65,11 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "user": (
         "user", "userid", "useruid", "uid", "visitor", "visitorid", "customer", "customerid", "member", "memberid",
         "reviewer", "reviewerid", "account", "accountid", "client", "clientid", "profileid", "person", "personid",
-        "username", "userkey", "usercode", "userpseudoid", "login", "nickname", "email", "useremail", "emailaddress", "mail",
+        "username", "buyerusername", "userkey", "usercode", "userpseudoid", "login", "nickname", "email", "useremail", "emailaddress", "mail",
         "customercode", "customerno", "customernumber", "customeruniqueid", "custid", "cust", "buyer", "buyerid", "shopper", "shopperid",
         "subscriber", "subscriberid", "reader", "readerid", "viewer", "viewerid", "listener", "listenerid", "player", "playerid",
         "student", "studentid", "household", "householdkey", "householdid", "device", "deviceid", "cookie", "cookieid",
-        "fullvisitorid", "distinctid", "domainuserid", "anonymousid", "profilename", "reviewprofilename", "steamid", "session", "sessionid", "usr", "u",
+        "fullvisitorid", "distinctid", "domainuserid", "anonymousid", "profilename", "reviewprofilename", "steamid", "session", "sessionid", "usr", "usertoken", "entityid", "u",
         "benutzer", "benutzerid", "nutzer", "nutzerid", "kunde", "kundeid", "kundenid", "kundennummer", "kundennr", "utilisateur",
         "utilisateurid", "idutilisateur", "idclient", "usuario", "usuarioid", "idusuario", "usuário", "idusuário", "cliente", "clienteid",
         "idcliente", "utente", "utenteid", "gebruiker", "klant", "klantid", "klantnummer", "klient", "bruker", "uzytkownik", "użytkownik", "uživatel", "kullanici", "kullanıcı", "felhasználó", "asiakas", "用户", "用户id", "用户编号", "会员", "会员id", "客户", "客户id",
@@ -84,7 +84,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "restaurant", "restaurantid", "listing", "listingid", "offerid", "venueid", "locationid", "episode", "episodeid", "podcast",
         "podcastid", "albumid", "aid", "playlistid", "questionid", "ean", "upc", "gtin",
         "business", "businessid", "place", "placeid", "poi", "ad", "adid", "sku", "doc", "docid", "app", "appid", "film", "filmid",
-        "beerbeerid", "gmapid", "lineitemsku", "i", "artikel", "artikelid", "artikelnummer", "artikelnr", "produkt", "produktid", "produktnummer",
+        "beerbeerid", "gmapid", "targetentityid", "lineitemsku", "i", "artikel", "artikelid", "artikelnummer", "artikelnr", "produkt", "produktid", "produktnummer",
         "produit", "produitid", "idproduit", "idarticle", "producto", "productoid", "idproducto", "artículo", "articulo", "produto", "produtoid",
         "idproduto", "prodotto", "articolo", "商品", "商品id", "商品编号", "物品", "物品id", "产品", "产品id", "电影", "电影id", "作品id", "상품", "상품id",
         "товар", "фильм", "artykuł", "ürün", "urun", "termék", "tuote", "vare", "produk",
@@ -126,7 +126,19 @@ TABLE_ROLES = (
 
 # Names that may describe a user or an item of which another column is the id.
 _DESCRIPTIVE = frozenset(
-    ("username", "login", "nickname", "email", "useremail", "emailaddress", "mail", "ean", "upc", "gtin")
+    (
+        "username",
+        "buyerusername",
+        "login",
+        "nickname",
+        "email",
+        "useremail",
+        "emailaddress",
+        "mail",
+        "ean",
+        "upc",
+        "gtin",
+    )
 )
 # Names that mean a role only where the values do: in another language, or in some logs.
 _VAGUE = frozenset(["note", "nota", "vote", "feedback", "target"])
@@ -709,6 +721,13 @@ def _missing_message(
         return (
             f"{where} has lines that are not of the same columns, such as {names[0][:80]!r}. Where each line is a user and the items of "
             'the user, pass layout="adjacency"; where each line is one sequence of items, pass layout="sequences".'
+        )
+    if not free and not extra:
+        alone = "each file is the log of one user" if role == "user" else "the column named as the user holds the items"
+        return (
+            f"{where} has no {role} column. {_list_columns(names)} None of them is left for the {role}s. If {alone}, put the log of each "
+            f"user into a folder such as logs/user=ann, and pass logs; otherwise add a column of {role}s to the file. "
+            "If a later line of the file has the names, remove the lines above it."
         )
     one_of = f", where COLUMN is one of {', '.join(map(repr, free[:10]))}" if len(free) > 1 else ""
     is_matrix = role == "item" and not extra and len(free) > 1

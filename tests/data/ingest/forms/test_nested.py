@@ -267,3 +267,27 @@ def test_the_count_of_a_list_is_no_weight(tmp_path: Path) -> None:
     assert set(leanrec.ingest(path).data.events.weight.tolist()) == {1}
     path.write_text("".join(json.dumps({"user": f"u{k}", "count": 7, "items": ["a", "b"]}) + "\n" for k in range(3)))
     assert set(leanrec.ingest(path).data.events.weight.tolist()) == {7}
+
+
+@pytest.mark.parametrize("properties", [[{}], [{f"key{j}": 1.5 for j in range(k, k + 3)} for k in range(60)]])
+def test_properties_of_an_event_are_no_items(tmp_path: Path, properties: list[dict[str, float]]) -> None:
+    rows = [
+        {
+            "account": f"u{k % 4}",
+            "thing": f"i{k % 5}",
+            "time": 1709287200 + k,
+            "properties": properties[k % len(properties)],
+        }
+        for k in range(60)
+    ]
+    log = write_lines(tmp_path / "events.jsonl", rows)
+    with pytest.raises(ColumnError, match="no item column"):
+        leanrec.ingest(log)
+    data, report = leanrec.ingest(log, columns={"item": "thing"})
+    assert (report.rows_read, len(data.users), len(data.items)) == (60, 4, 5)
+
+
+def test_empty_lists_are_no_items(tmp_path: Path) -> None:
+    rows = [{"entityId": f"u{k % 3}", "targetEntityId": f"i{k % 4}", "tags": []} for k in range(12)]
+    data, report = leanrec.ingest(write_lines(tmp_path / "events.jsonl", rows))
+    assert (report.rows_read, len(data.users), len(data.items)) == (12, 3, 4)

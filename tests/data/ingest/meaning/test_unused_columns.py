@@ -264,3 +264,37 @@ def test_any_values_can_be_described() -> None:
 
     with open_engine(Run()) as engine:
         describe()
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "%d %b %Y %H:%M",
+        "%a %b %d %H:%M:%S +0000 %Y",
+        "%d-%b-%y",
+        "%b %d, %Y",
+        "%B %d, %Y, %H:%M",
+        "%a, %d %b %Y %H:%M:%S",
+        " %d %b %Y ",
+    ],
+)
+def test_dates_with_names_of_months_are_offered_as_the_time(pattern: str) -> None:
+    days = pd.date_range("2024-03-11 10:00", periods=12, freq="29h")
+    frame = pd.DataFrame(
+        {
+            "user": [f"u{i % 3}" for i in range(12)],
+            "item": [f"i{i % 4}" for i in range(12)],
+            "x": days.strftime(pattern),
+        }
+    )
+    (told,) = (each for each in ingest(frame).report.warnings if each.startswith("Not used: x (dates such as"))
+    assert told.endswith('; as the time: columns={"time": "x"}).')
+    start = ingest(frame, columns={"time": "x"}).report.start
+    assert str(start).startswith("2024-03-11")
+
+
+@pytest.mark.parametrize("text", ["Mar 12", "May", "12 March Street", "Decibel 10", "marbles 12 2024x"])
+def test_texts_with_names_of_months_are_no_dates(text: str) -> None:
+    frame = pd.DataFrame({"user": [1, 1, 2], "item": [1, 2, 2], "x": [f"{text}", f"{text}", f"{text} a"]})
+    (told,) = (each for each in ingest(frame).report.warnings if each.startswith("Not used: x"))
+    assert "as the time" not in told

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
 from leanrec.data.event_types import normalize_name
-from leanrec.data.ingest.meaning.column_names import guess_role
+from leanrec.data.ingest.meaning.column_names import guess_role, split_words
 from leanrec.errors import ColumnError
 
 if TYPE_CHECKING:
@@ -49,6 +49,23 @@ _ENVELOPES = frozenset(("_source", "Item"))
 _HIT_FIELDS = frozenset(("_index", "_type", "_score", "_version", "_routing", "_seq_no", "_primary_term", "sort"))
 _SAMPLE = 1000
 _LONG_SAMPLE = 20_480
+# Objects of these names hold facts about an event, a user or an item: their keys are no items.
+_PROPERTIES = frozenset(
+    [
+        "property",
+        "attribute",
+        "param",
+        "parameter",
+        "trait",
+        "context",
+        "metadata",
+        "meta",
+        "detail",
+        "option",
+        "setting",
+        "header",
+    ]
+)
 # Columns whose cells list items in the order of their events.
 _SEQUENCES = frozenset(
     (
@@ -308,14 +325,25 @@ def _choose_list(
             return fitting[0]
     if "item" not in missing:
         return None
-    candidates = list(structs) or [name for name in lists if is_sequence(name)] or lists
-    if len(candidates) == 1:
-        return candidates[0]
+    lists = [name for name in lists if not _holds_properties(engine, part, name)]
+    candidates = [name for name in structs if name in lists] or [name for name in lists if is_sequence(name)] or lists
+    if len(candidates) <= 1:
+        return next(iter(candidates), None)
     paths = [f"{name}.{field}" for name in candidates for field in structs.get(name, ())] or candidates
     raise ColumnError(
         f"{part.label} has no item column, and several columns hold lists: {', '.join(map(repr, lists[:10]))}. Name the one that "
         f'holds the items: columns={{"item": "PATH"}}, where PATH is one of {", ".join(map(repr, paths[:20]))}.'
     )
+
+
+def _holds_properties(engine: SqlEngine, part: "SourcePart", name: str) -> bool:
+    """Whether a list or a map describes the event: by its name, or since it is empty in all of the first rows."""
+    is_map = part.types[name].startswith("MAP(") and not part.types[name].endswith("]")
+    if is_map and set(split_words(name)[-1:]) & _PROPERTIES:
+        return True
+    size = f"{'cardinality' if is_map else 'len'}({quote_identifier(name)})"
+    rows = f"SELECT {size} AS n FROM {part.scan} LIMIT {_SAMPLE}"
+    return not engine.fetch_rows(f"SELECT count_if(n > 0) FROM ({rows})", part.label)[0][0]
 
 
 def pair_values(engine: SqlEngine, part: "SourcePart", column: str) -> "SourcePart":

@@ -28,8 +28,14 @@ _NO_OPINION = -1
 _SCALED = quote_literal(
     r"^\s*([0-9]+([.,][0-9]+)?\s*((/|out of)\s*(5|7|10|20|100)|stars?|★|⭐|%)|[★⭐🌟✮☆✩½\x{FE0F}]+)\s*$"
 )
-# 13.3.2024 14:05 and 3/13/24.
-_DATE = quote_literal("[0-9]{1,2}([-./])[0-9]{1,2}[-./]([0-9]{4}|[0-9]{2})([ T].*)?")
+# 13.3.2024 14:05 and 3/13/24; 13 Mar 2024 14:05, Wed Mar 13 14:05:00 +0000 2024 and Mar 13, 2024.
+_MONTH = "(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
+_DATE = quote_literal(
+    "(?i)"
+    r"([0-9]{1,2}([-./])[0-9]{1,2}[-./]([0-9]{4}|[0-9]{2})([ T].*)?"
+    rf"|([a-z]+,? )?[0-9]{{1,2}}[-/. ]+{_MONTH}[-/., ]+([0-9]{{4}}|[0-9]{{2}})([ :T,].*)?"
+    rf"|([a-z]+,? )?{_MONTH}[. ]+[0-9]{{1,2}}(,? [0-9]{{4}}(,? .*)?| [0-9]{{1,2}}:.* [0-9]{{4}}))"
+)
 _HOW = {
     "rating": "as the rating",
     "weight": "as the weight",
@@ -105,7 +111,7 @@ def _count_values(engine: SqlEngine, part: SourcePart, names: Sequence[str]) -> 
     fields = ", ".join(f"{quote_identifier(name)}::VARCHAR AS c{i}" for i, name in enumerate(names))
     facts = ", ".join(
         f"count(nullif(trim(c{i}), '')), count(n{i}), count_if(2 * n{i} = floor(2 * n{i})), min(n{i}), max(n{i}), count(DISTINCT c{i}), "
-        f"min(nullif(trim(c{i}), '')), count_if(try_cast(c{i} AS TIMESTAMP) IS NOT NULL OR regexp_full_match(c{i}, {_DATE})), "
+        f"min(nullif(trim(c{i}), '')), count_if(try_cast(c{i} AS TIMESTAMP) IS NOT NULL OR regexp_full_match(trim(c{i}), {_DATE})), "
         f"count_if(regexp_matches(lower(c{i}), {_SCALED})), "
         f"CASE WHEN count(DISTINCT c{i}) <= {_FEW} THEN list(DISTINCT c{i}) END"
         for i in range(len(names))
