@@ -50,6 +50,22 @@ def test_a_user_without_events_in_the_fit_sends_some_before_a_list_is_asked_for(
     assert kinds == {"GET": 8_000, "POST": 2_000}
 
 
+def test_new_users_and_events_are_those_of_the_traffic() -> None:
+    data = Simulation(users=20, items=30, events=200).dataset()
+    traffic = soak.Traffic("http://localhost:1", ["a", "b"], data)
+    bodies = [traffic[position].partition(b"\r\n\r\n")[2] for position in range(60 * 20)]
+    events = [each for body in bodies if body for each in json.loads(body)["events"]]
+    guests = {each["user"] for each in events if str(each["user"]).startswith("guest")}
+    assert soak.count_growth(20) == (len(guests), len(events))
+
+
+def test_a_run_needs_minutes_after_the_warm_up(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr("sys.argv", ["soak.py", "--minutes", "10"])
+    with pytest.raises(SystemExit):
+        soak.main()
+    assert "--minutes must be at least --warm-up + 3. Got 10 and 8." in capsys.readouterr().err
+
+
 def test_traffic_goes_on_where_the_last_minute_ended() -> None:
     data = Simulation(users=20, items=30, events=200).dataset()
     first, next_one = (soak.Traffic("http://localhost:1", ["a", "b"], data, start) for start in (0, 700))
@@ -83,4 +99,6 @@ def test_a_sample_has_the_memory_of_a_process_and_the_sizes_of_the_log(tmp_path:
     found = soak.take_sample(psutil.Process(os.getpid()), log, 12.34)
     assert (found["seconds"], found["log"], found["wal"]) == (12.3, 5, 3)
     assert 0 < found["pss"] <= found["rss"] * 1.01
+    assert found["anonymous"] + found["files"] == pytest.approx(found["pss"], rel=0.05)
+    assert min(found["anonymous"], found["files"]) > 1e6
     assert min(found["descriptors"], found["threads"], found["processes"]) >= 1
