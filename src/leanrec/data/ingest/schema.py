@@ -723,10 +723,14 @@ def _missing_message(
             'the user, pass layout="adjacency"; where each line is one sequence of items, pass layout="sequences".'
         )
     if not free and not extra:
-        alone = "each file is the log of one user" if role == "user" else "the column named as the user holds the items"
+        alone = (
+            "each file is the log of one user, put it"
+            if role == "user"
+            else "the column named as the user holds the items, put the log of each user"
+        )
         return (
-            f"{where} has no {role} column. {_list_columns(names)} None of them is left for the {role}s. If {alone}, put the log of each "
-            f"user into a folder such as logs/user=ann, and pass logs; otherwise add a column of {role}s to the file. "
+            f"{where} has no {role} column. {_list_columns(names)} None of them is left for the {role}s. If {alone} into a folder such as "
+            f"logs/user=ann, and pass logs; otherwise add a column of {role}s to the file. "
             "If a later line of the file has the names, remove the lines above it."
         )
     one_of = f", where COLUMN is one of {', '.join(map(repr, free[:10]))}" if len(free) > 1 else ""
