@@ -1,6 +1,7 @@
 """Snapshot of a log: with the events behind it, it gives the histories of the whole log; and it is ignored where it is not its own."""
 
 import dataclasses
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -177,11 +178,9 @@ def test_forgetting_removes_the_snapshot_and_no_new_one_has_the_user(model: Path
     log.forget_user("new-1")
     assert not log.snapshot_path.exists()
     assert not left.exists()
-    assert save_snapshot(pipeline, log, state) is state
-    assert not log.snapshot_path.exists()
     pipeline, replayed = start(model, log)
     assert (replayed.note, replayed.snapshot_seq) == (None, 0)
-    save_snapshot(pipeline, log, replayed.state)  # type: ignore[arg-type]
+    save_snapshot(pipeline, log, state)
     assert not any(b"new-1" in file.read_bytes() for file in log.path.parent.rglob("*") if file.is_file())
     assert start(model, log)[1].snapshot_seq == 60
 
@@ -210,3 +209,58 @@ def test_a_new_user_with_one_event_takes_less_than_100_bytes(log: SQLiteEventSto
     n_bytes = sum(each.nbytes for each in (*arrays, index.keys, index.row)) + 16 * len(state.new_ids)
     assert n_bytes / 2000 < 100
     assert dataclasses.is_dataclass(state)
+
+
+@pytest.mark.parametrize("users", [["new-1"], ["new-0", "new-3"], [str(DATA.users.ids[2]), "new-2"]])
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_a_snapshot_after_a_forgotten_user_is_that_of_the_whole_log(
+    model: Path, log: SQLiteEventStore, users: list[str], *, comes_back: bool
+) -> None:
+    usable = [each for each in make_events(0, 200) if each.item in set(DATA.items.ids.tolist())]
+    pipeline, replayed = start(model, log)
+    log.append(usable[:100])
+    assert replayed.state is not None
+    state = save_snapshot(pipeline, log, replayed.state)
+    log.append(usable[100:])  # with events of the users behind the snapshot
+    for user in users:
+        pipeline.forget_user(user)
+        log.forget_user(user)
+    if comes_back:
+        log.append([UserEvent(f"late-{user}", user, int(DATA.items.ids[0]), "click", 3e9, 1.0) for user in users])
+    saved = save_snapshot(pipeline, log, state)
+    saved.check_state()
+    (fast, with_snapshot), (slow, wholly) = start(model, log), start_wholly(model, log)
+    assert (with_snapshot.snapshot_seq, wholly.snapshot_seq) == (log.last_seq, 0)
+    assert with_snapshot.applied == wholly.applied
+    assert describe(fast) == describe(slow)
+    assert comes_back == (users[-1] in describe(fast)["histories"])
+
+
+def test_no_snapshot_is_written_while_the_pipeline_still_has_a_forgotten_user(
+    model: Path, log: SQLiteEventStore
+) -> None:
+    usable = [each for each in make_events(0, 60) if each.item in set(DATA.items.ids.tolist())]
+    pipeline, replayed = start(model, log)
+    log.append(usable)
+    assert replayed.state is not None
+    state = save_snapshot(pipeline, log, replayed.state)
+    user = str(DATA.users.ids[2])
+    log.forget_user(user)
+    assert save_snapshot(pipeline, log, state) is state
+    assert not log.snapshot_path.exists()
+    pipeline.forget_user(user)
+    save_snapshot(pipeline, log, state)
+    assert start(model, log)[1].snapshot_seq == log.last_seq
+
+
+def test_what_a_killed_process_left_is_removed_when_no_process_can_be_writing_it(
+    model: Path, log: SQLiteEventStore
+) -> None:
+    old, young = (log.snapshot_path.with_name(f".{log.snapshot_path.name}-{name}") for name in ("old", "young"))
+    for folder in (old, young):
+        folder.mkdir()
+        (folder / "value.item.npy").write_bytes(b"half")
+    os.utime(old, (1.0, 1.0))
+    save_of(model, log, 60)
+    assert (old.exists(), young.exists()) == (False, True)
+    assert start(model, log)[1].snapshot_seq == 60

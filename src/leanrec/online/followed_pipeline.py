@@ -72,4 +72,5 @@ class FollowedPipeline(LivePipeline):
         for each in {str(each): each for each in users}.values():
             self._apply_forgotten(each, forgotten)
         self.n_forgotten = max(self.n_forgotten, forgotten.number)
+        self.snapshot_seq = 0  # also that of a user who is unknown here is gone
         return forgotten

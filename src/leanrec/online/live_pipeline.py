@@ -145,7 +145,8 @@ class LivePipeline:
             if self._state is not None:
                 last = self._log.last_seq
                 self._state = save_snapshot(self.pipeline, self._log, self._state)
-                self.snapshot_seq = last
+                path = self._log.snapshot_path
+                self.snapshot_seq = last if path is None or path.exists() else 0  # forgetting a user removes it
 
     def record(self, user_events: Sequence[UserEvent], last_seq: int) -> RecordResult:
         """Record events that are in the store. Those that the current version has replayed are not recorded again.
@@ -243,6 +244,7 @@ class LivePipeline:
                 if forgotten.last_seq < last:  # events after it were recorded, and are forgotten here too
                     late = self._log.user_events(after=forgotten.last_seq, until=last)
                     version.pipeline.record_events(to_events([each for each in late if str(each.user) == str(user)]))
+            self.snapshot_seq = 0  # the snapshot had the user, and is gone
             if forgotten.last_seq > self._last_seq:
                 self._forgotten[str(user)] = forgotten.last_seq
 

@@ -10,14 +10,14 @@ from leanrec.pacing import paced_work
 
 __all__ = ["SnapshotWriter"]
 
-_MAX_TAIL = 100_000  # events; a start reads them in about a second
+_MAX_TAIL = 50_000  # events; a start reads them in about half a second
 _MIN_TAIL = 5_000  # events behind the snapshot at a stop; fewer are read in less time than a snapshot takes
 _MAX_SHARE = 0.03  # of one processor, for snapshots
 _NICENESS = 10
 
 
 class SnapshotWriter(BackgroundLoop):
-    """Writes a snapshot when there are 100,000 events behind the one before, and at the end when there are 5,000.
+    """Writes a snapshot when there are 50,000 events behind the one before, and at the end when there are 5,000.
 
     A start reads the snapshot and the events behind it, so that it takes as long for a log of any length. A snapshot costs
     more the longer the log is: the next one waits until all of them together have taken at most 3 % of one processor. Until

@@ -1,8 +1,12 @@
 """Snapshot of a log: the state of the histories beside an event store, so that a start reads only the events behind it."""
 
+import contextlib
 import dataclasses
+import glob
 import shutil
+import time
 import zlib
+from pathlib import Path
 
 import numpy as np
 
@@ -10,6 +14,7 @@ from leanrec import artifacts
 from leanrec.data.vocabulary import Vocabulary
 from leanrec.errors import LeanrecError
 from leanrec.events.event_reader import EventReader
+from leanrec.events.seals import find_forgotten
 from leanrec.pacing import pause
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.recorded_state import OF_LOG, RecordedEvents, RecordedState
@@ -17,6 +22,8 @@ from leanrec.pipeline.responses import RejectedEvent
 from leanrec.types import Events, Int32Array
 
 __all__ = ["LogReplay", "load_snapshot", "replay_events", "save_snapshot"]
+
+_MAX_WRITING = 3600.0  # seconds; another process may be writing what is younger
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,21 +82,51 @@ def load_snapshot(pipeline: Pipeline, log: EventReader, until: int) -> tuple[Rec
 
 
 def save_snapshot(pipeline: Pipeline, log: EventReader, start: RecordedState) -> RecordedState:
-    """Extend a state by the events behind it, and write it beside the log. Returns it.
+    """Extend a state by the events behind it, and write it beside the log. Returns it. Users forgotten since are left out.
 
-    Nothing is written for a pipeline that was not loaded, for a log without a place for it, nor if a user was forgotten since
-    ``start``: the next start reads the whole log. Raises ArtifactError if the disk is full.
+    Nothing is written for a pipeline that was not loaded, for a log without a place for it, nor if a user is forgotten
+    meanwhile. Raises ArtifactError if the disk is full.
     """
     path = log.snapshot_path
-    if path is None or not pipeline.version or start.binding != _bind(pipeline, log):
+    if path is None or not pipeline.version:
         return start
     if start.rejected and start.n_items != len(pipeline.catalog):  # an event that had no item may have one now
         start = _make_empty(pipeline, log)
+    start = _drop_forgotten(pipeline, log, start)
+    if start.binding != _bind(pipeline, log):
+        return start
+    _remove_remains(path)
     state, _ = _extend(pipeline, log, start, log.last_seq)
     artifacts.save(state, path)
     if start.binding != _bind(pipeline, log):  # a user was forgotten meanwhile
         shutil.rmtree(path, ignore_errors=True)
     return state
+
+
+def _drop_forgotten(pipeline: Pipeline, log: EventReader, start: RecordedState) -> RecordedState:
+    """The state without the users who were forgotten since. As it is while the pipeline still has one of them. O(U + E)."""
+    before, _, number = start.binding.rpartition(" ")
+    if before != _bind(pipeline, log).rpartition(" ")[0]:
+        return start
+    forgotten = log.forgotten_users(after=int(number))
+    if not forgotten:
+        return start
+    if start.rejected or forgotten[0].last_seq < start.last_seq:  # whose events were these?
+        return _make_empty(pipeline, log)
+    fitted = find_forgotten(pipeline.fitted_data.users.ids, log.id, forgotten)
+    if not np.isin(fitted, pipeline.histories.forgotten).all():
+        return start
+    new = start.n_users + find_forgotten(start.new_ids, log.id, forgotten)
+    state = start.drop_users(np.concatenate([fitted, new]))
+    return dataclasses.replace(state, binding=f"{before} {forgotten[-1].number}", seal=log.find_seal(start.last_seq))
+
+
+def _remove_remains(path: Path) -> None:
+    """Remove what is left of snapshots whose process was killed while it wrote them."""
+    for folder in path.parent.glob(f".{glob.escape(path.name)}-*"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - folder.stat().st_mtime > _MAX_WRITING:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _extend(

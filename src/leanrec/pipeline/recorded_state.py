@@ -157,6 +157,22 @@ class RecordedState:
         starts = base.starts + np.concatenate([[0], np.cumsum(counts)])
         return dataclasses.replace(base, starts=starts, **columns, **changes)
 
+    def drop_users(self, users: Int32Array) -> "RecordedState":
+        """The state without the events of some users and the ids of those who are new; the rows behind these move up. O(E)."""
+        dropped = np.unique(users[users >= self.n_users])
+        kept = np.flatnonzero(~np.isin(self.rows, users))
+        lengths = np.diff(self.starts)[kept]
+        events = _list_positions(self.starts[kept], lengths)
+        columns: dict[str, Any] = {name: getattr(self, name)[events] for name in (*_COLUMNS, "origin")}
+        rows = self.rows[kept]
+        return dataclasses.replace(
+            self,
+            new_ids=np.delete(self.new_ids, dropped - self.n_users),
+            rows=(rows - np.searchsorted(dropped, rows)).astype(np.int32),
+            starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            **columns,
+        )
+
     def _include(self, data: Dataset, users: Int32Array) -> "RecordedState":
         """The state with a block for each of these users (ascending): those who had none get their events of the fit."""
         missing = np.setdiff1d(users, self.rows)
