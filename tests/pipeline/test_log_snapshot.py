@@ -1,10 +1,12 @@
 """Snapshot of a log: with the events behind it, it gives the histories of the whole log; and it is ignored where it is not its own."""
 
 import dataclasses
+import functools
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -264,3 +266,39 @@ def test_what_a_killed_process_left_is_removed_when_no_process_can_be_writing_it
     save_of(model, log, 60)
     assert (old.exists(), young.exists()) == (False, True)
     assert start(model, log)[1].snapshot_seq == 60
+
+
+class Killed(BaseException):
+    """The end of a process: nothing is cleaned up after it."""
+
+
+@pytest.mark.parametrize(
+    ("step", "call", "snapshot_seq"),
+    [("fsync", 1, 60), ("fsync", 6, 60), ("rename", 1, 60), ("rename", 2, 0), ("rmtree", 1, 90)],
+)
+def test_a_kill_while_a_snapshot_is_written_leaves_all_events(
+    model: Path, log: SQLiteEventStore, monkeypatch: pytest.MonkeyPatch, step: str, call: int, snapshot_seq: int
+) -> None:
+    state = save_of(model, log, 60)
+    log.append(make_events(60, 90))
+    pipeline, whole = start_wholly(model, log)
+    calls = {name: getattr(owner, name) for owner, name in ((os, "fsync"), (Path, "rename"), (shutil, "rmtree"))}
+    n_calls = 0
+
+    def end(name: str, *args: Any, **options: Any) -> Any:
+        nonlocal n_calls
+        n_calls += name == step
+        if n_calls >= call:
+            raise Killed
+        return calls[name](*args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", functools.partial(end, "fsync"))
+        patch.setattr(Path, "rename", lambda *args: end("rename", *args))
+        patch.setattr(shutil, "rmtree", functools.partial(end, "rmtree"))
+        with pytest.raises(Killed):
+            save_snapshot(pipeline, log, state)
+    fast, replayed = start(model, log)
+    assert replayed.snapshot_seq == snapshot_seq  # between two renames there is none, and the whole log is read
+    assert replayed.applied == whole.applied
+    assert describe(fast) == describe(pipeline)
