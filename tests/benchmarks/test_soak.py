@@ -29,9 +29,18 @@ def test_intervals_hold_the_slope_of_noisy_minutes() -> None:
     assert 48 <= n_held < 60
 
 
-def test_means_are_those_of_whole_minutes() -> None:
-    samples = [{"seconds": 480.1 + 10 * each, "pss": float(each)} for each in range(15)]
-    assert soak.average_minutes(samples, "pss") == [2.5, 8.5]
+def test_only_whole_minutes_count() -> None:
+    samples = [{"seconds": 480.1 + 10 * each, "pss": float(each)} for each in range(14)]
+    assert soak.reduce_minutes(samples, "pss", np.mean) == [2.5, 8.5]
+
+
+def test_memory_of_a_moment_is_no_rise() -> None:
+    rng = np.random.default_rng(0)
+    samples = [
+        {"seconds": 2.0 * each, "pss": 300.0 + 0.01 * each + 150 * (each % 30 > 0) * rng.random()}
+        for each in range(600)
+    ]
+    assert soak.find_slope(soak.reduce_minutes(samples, "pss"), draws=50)[0] == pytest.approx(0.3)
 
 
 def test_a_user_without_events_in_the_fit_sends_some_before_a_list_is_asked_for() -> None:
