@@ -1,5 +1,6 @@
 """Columns without a role are told with their contents."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -298,3 +299,14 @@ def test_texts_with_names_of_months_are_no_dates(text: str) -> None:
     frame = pd.DataFrame({"user": [1, 1, 2], "item": [1, 2, 2], "x": [f"{text}", f"{text}", f"{text} a"]})
     (told,) = (each for each in ingest(frame).report.warnings if each.startswith("Not used: x"))
     assert "as the time" not in told
+
+
+def test_lists_and_objects_that_are_not_used_are_told(tmp_path: Path) -> None:
+    lines = [
+        {"user": f"u{n % 3}", "params": [{"key": "page", "value": n}], "products": [{"item_id": f"p{n % 4}"}]}
+        for n in range(12)
+    ]
+    path = tmp_path / "log.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    _, report = ingest(path)
+    assert [note for note in report.warnings if "params" in note] == ["Not used: params (lists or objects)."]

@@ -77,9 +77,11 @@ def describe_unused(
     notes: list[str] = []
     seen: set[str] = {name for names in used for name in names}
     for part, names, has_types in zip(parts, used, typed, strict=True):
+        new = [name for name in part.names if name not in names and name not in seen]
+        seen.update(new)
         # A list or a struct has no role; what it holds would be the notation of DuckDB.
-        unused = [name for name in part.names if name not in names and name not in seen and name not in part.nested]
-        seen.update(unused)
+        notes += [f"Not used: {name} (lists or objects)." for name in new if name in part.nested]
+        unused = [name for name in new if name not in part.nested]
         if unused and len(notes) < _MAX_COLUMNS:
             notes += _describe_columns(engine, part, unused[: _MAX_COLUMNS - len(notes)], has_types=has_types)
         if len(unused) > _MAX_COLUMNS:
