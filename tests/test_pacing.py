@@ -1,12 +1,13 @@
 """Pacing: a thread that is paced sleeps between the parts of its work, and other threads never do."""
 
+import functools
 import threading
 import time
 
 import pytest
 
 from leanrec import pacing
-from leanrec.pacing import paced_work, pause
+from leanrec.pacing import SpareTimeWorker, paced_work, pause
 
 
 class Clock:
@@ -68,3 +69,21 @@ def test_work_of_the_whole_time_does_not_sleep() -> None:
         while time.thread_time() < start + 0.001:
             pass
         pause()
+
+
+def test_spare_time_work_runs_in_order_and_what_finds_the_queue_full_is_dropped() -> None:
+    worker, done, go = SpareTimeWorker("test-spare"), list[int](), threading.Event()
+    started = threading.Event()
+
+    def wait() -> None:
+        started.set()
+        go.wait(10)
+
+    assert worker.offer(wait)
+    assert started.wait(10)
+    taken = [worker.offer(functools.partial(done.append, number)) for number in range(60)]
+    assert taken == [True] * 32 + [False] * 28
+    go.set()
+    worker.close()
+    assert done == sorted(done)
+    assert not any(each.name == "test-spare" for each in threading.enumerate())

@@ -58,6 +58,7 @@ _HOMES = {
     "pipeline": "leanrec.pipeline.snapshot",
     "recorded_state": "leanrec.pipeline.recorded_state",
     "sources": "leanrec.pipeline.lists.sources",
+    "approximate": "leanrec.retrieval.approximate",
     "new_items": "leanrec.pipeline.lists.new_items",
     "rating_bias": "leanrec.kernels.solvers.rating_bias",
     "profiles": "leanrec.features.profiles",
@@ -476,7 +477,9 @@ class _Reader:
         if "$dict" in value:
             return {key: self.decode(each) for key, each in value["$dict"]}
         kind, fields = _migrate(value["$type"], value["fields"], _describe_versions(self.manifest))
+        before, self.mapped = self.mapped, self.mapped or getattr(kind, "MAPPED", False)
         decoded = kind(**{name: self.decode(each) for name, each in fields.items()})
+        self.mapped = before
         _check_object(decoded)
         return decoded
 

@@ -104,3 +104,16 @@ def _wait_until_busy(pid: int) -> None:
             return
         time.sleep(0.1)
     raise AssertionError("the fit never got busy")
+
+
+def test_the_note_says_where_retrieval_stays_exact(run: Any, tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("user,item\nAnn,tea\nAnn,milk\nBo,tea\nBo,milk\n", encoding="utf-8")
+    words = ("fit", "pure_svd", log, "--set", "embedding_dim=1", "--out", tmp_path / "model", "--retrieval")
+    code, out, err = run(*words, "approximate", "--json")
+    assert code == 0
+    assert json.loads(out)["retrieval"] == "exact"
+    assert "Retrieval is exact: Approximate retrieval needs 60 item vectors. Got 2: use --retrieval exact." in err
+    code, _, err = run(*words, "fast")
+    assert code == 2
+    assert "--retrieval must be one of auto, exact, approximate. Got 'fast'." in err

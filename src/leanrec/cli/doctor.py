@@ -26,6 +26,7 @@ _EXTRAS = {
     "sentiment": ("textblob",),
     "deep": ("torch", "safetensors"),
     "tune": ("optuna",),
+    "ann": ("faiss",),
 }
 
 

@@ -45,6 +45,12 @@ def fit(
             help="TOML file with other sources of items in each list, such as new items (see the guide to serving)."
         ),
     ] = None,
+    retrieval: Annotated[
+        str,
+        typer.Option(
+            help="How candidates are found: exact, approximate (needs the extra ann), or auto: approximate above two million items.",
+        ),
+    ] = "auto",
     as_json: Json = False,
     data: DataOptions,
     train: TrainOptions,
@@ -56,6 +62,7 @@ def fit(
     from leanrec.events.locations import open_reader
     from leanrec.pipeline.pipeline import Pipeline
     from leanrec.pipeline.replay import default_log_path
+    from leanrec.retrieval.choice import check_retrieval
     from leanrec.run import Distributed
     from leanrec.training.config import TrainingSettings
 
@@ -65,18 +72,22 @@ def fit(
         raise SettingError(f"--checkpoint must be left out: {model} does not train with torch and has no checkpoints.")
     if shard_embeddings and not getattr(estimator, "shardable", False):
         raise SettingError(f"--shard-embeddings must be left out: {model} has no item embeddings that can be sharded.")
+    check_retrieval(retrieval)
     run = dataclasses.replace(train.to_run(), distributed=Distributed(shard_items=shard_embeddings))
     if checkpoint is not None:
         run = dataclasses.replace(run, callbacks=(*run.callbacks, ModelCheckpoint(checkpoint)))
     ingested = (data if distributed.is_first() else dataclasses.replace(data, rejected=None)).open_data(source, run)
     event_reader = None if event_log is None else open_reader(event_log)
-    pipeline = Pipeline.fit(estimator, ingested.data, run, sources=sources, log=event_reader)
+    pipeline = Pipeline.fit(estimator, ingested.data, run, sources=sources, log=event_reader, retrieval=retrieval)
     stopped_by_time = run.out_of_time()
     if not distributed.is_first():
         return
     if stopped_by_time:
         output.print_note("The time limit ended the fit early: the model is the best state that it had reached.")
     path = pipeline.save(out)
+    found_by = pipeline.provenance.get("retrieval", {})
+    if "note" in found_by:
+        output.print_note(found_by["note"])
     if event_reader is not None:
         n_joined = pipeline.provenance["data"]["events"] - ingested.data.shape.events
         output.print_note(f"{n_joined} events of {event_reader.name} joined the data.")
@@ -88,6 +99,7 @@ def fit(
         "settings": dataclasses.asdict(estimator),  # type: ignore[call-overload]  # each is a dataclass
         "out": path,
         "cost": pipeline.provenance["fit"],
+        "retrieval": found_by.get("used", "exact"),
         "stopped_by_time": stopped_by_time,
         "bytes": artifacts.size_of(path),
         "data": ingested.report.to_dict(),

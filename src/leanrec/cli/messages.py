@@ -58,6 +58,7 @@ FLAGS: Mapping[str, str] = {
     "rating_range": "--rating-range",
     "rating_words": "--rating-word",
     "rebind_log": "--rebind-log",
+    "retrieval": "--retrieval",
     "request_timeout": "--request-timeout",
     "shard_items": "--shard-embeddings",
     "since": "--since",

@@ -159,7 +159,7 @@ class CurrentSnapshot:
         for source in sources:
             check_finite(source.scorer, "Check the numbers in the content of the items.")
         table = append_rows(base.catalog.table, n_base, added)
-        return Snapshot(model, fallback, Catalog(items, table), base.rating_range, sources)
+        return Snapshot(model, fallback, Catalog(items, table), base.rating_range, sources, base.item_index)
 
 
 def find_known(items: Vocabulary, ids: Iterable[Id]) -> Int32Array:

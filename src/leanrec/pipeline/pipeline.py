@@ -49,6 +49,8 @@ from leanrec.pipeline.scorers import PaddedScorer, single_query, unpad_scorer
 from leanrec.pipeline.snapshot import SavedPipeline, Snapshot
 from leanrec.pipeline.user_histories import UserHistories, UserHistory
 from leanrec.protocols import Context, Embedder, Estimator, Scorer
+from leanrec.retrieval.choice import check_retrieval, choose_index
+from leanrec.retrieval.recall_watch import RecallWatch
 from leanrec.run import Run, measure
 from leanrec.types import Events, Float32Array, IdArray, Int32Array
 from leanrec.unique_ids import make_id
@@ -91,7 +93,9 @@ class Pipeline:
         self._n_fitted_items = len(saved.data.items) if saved.n_fitted_items is None else saved.n_fitted_items
         self._histories = UserHistories(saved.data, saved.stale, saved.n_fitted_users, saved.forgotten)
         catalog = Catalog(saved.data.items, saved.data.item_table)
-        fitted = Snapshot(saved.model, saved.fallback, catalog, saved.data.rating_range, saved.sources)
+        fitted = Snapshot(
+            saved.model, saved.fallback, catalog, saved.data.rating_range, saved.sources, saved.item_index
+        )
         hidden = np.zeros(0, np.int32) if saved.hidden is None else saved.hidden
         users = Catalog(saved.data.users, saved.data.user_table)
         self._current = CurrentSnapshot(fitted, hidden, saved.name, users)
@@ -110,6 +114,7 @@ class Pipeline:
         fallback: Estimator | None = None,
         sources: Sequence[CandidateSource] = (),
         log: EventReader | None = None,
+        retrieval: str = "auto",
     ) -> "Pipeline":
         """Fit a model, its fallback and other sources of items, and measure the cost of the fit.
 
@@ -121,10 +126,16 @@ class Pipeline:
             sources: models with places of their own in each list, such as new items; see `CandidateSource`.
             log: an event store whose events and new items are merged into ``data`` first. A server of this pipeline
                 can continue with that store.
+            retrieval: how the candidates of a model whose score is a dot product are found: "exact"; "approximate" by an index
+                whose recall is measured, see `ApproximateIndex`; "auto": approximate above two million items, if the extra
+                "ann" is installed. Where the index does not reach its recall, exact search stays, and
+                ``provenance["retrieval"]`` says so.
 
-        Raises BudgetError if the model would not fit the memory of ``run``.
+        Raises BudgetError if the model would not fit the memory of ``run``, and MissingExtraError for "approximate" without the
+        extra "ann".
         """
         check_estimator(estimator)
+        check_retrieval(retrieval)
         forgotten = () if log is None else log.forgotten_users()
         if log is not None:
             gone = find_forgotten(data.users.ids, log.id, forgotten)
@@ -134,6 +145,7 @@ class Pipeline:
         with measure() as meter:
             model = estimator.fit(data, run)
             fitted_sources = fit_sources(sources, other, data, run)
+            item_index, described = choose_index(model, data, retrieval, run)
         events = dataclasses.replace(data.events, request=None, rank=None, propensity=None)
         saved = SavedPipeline(
             name=get_model_name(estimator),
@@ -144,8 +156,11 @@ class Pipeline:
             stale=np.zeros(0, np.int32),
             hidden=find_known(data.items, hidden) if hidden else None,
             sources=fitted_sources,
+            item_index=item_index,
         )
         provenance = build_provenance(estimator, data, run, dataclasses.asdict(meter.cost), log)
+        if described:
+            provenance["retrieval"] = described
         if sources:
             provenance["sources"] = [repr(each) for each in sources]
         if forgotten:
@@ -184,6 +199,7 @@ class Pipeline:
             hidden=hidden,
             forgotten=gone if len(gone) else None,
             sources=tuple(each.unpad() for each in self._current.base.sources),
+            item_index=self._current.base.item_index,
         )
 
     def start_learning(self) -> None:
@@ -244,6 +260,15 @@ class Pipeline:
     def sources(self) -> tuple[FittedSource, ...]:
         """The fitted sources with places of their own in each list."""
         return self._current.base.sources
+
+    @property
+    def recall_watch(self) -> RecallWatch | None:
+        """Compares some of the lists with exact ones after they were made; None where all are exact.
+
+        Set its ``share`` to compare more or fewer of them.
+        """
+        index = self._current.base.item_index
+        return None if index is None else index.watch
 
     @property
     def data_origin(self) -> DataOrigin:

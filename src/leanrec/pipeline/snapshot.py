@@ -18,6 +18,7 @@ from leanrec.pipeline.lists.sources import FittedSource, SourceStage
 from leanrec.pipeline.lists.stages import StagePipeline, build_stages, rank_and_fill
 from leanrec.pipeline.scorers import pad_scorer
 from leanrec.protocols import Context, Embedder, Explainable, Scorer, SimilarityEmbedder
+from leanrec.retrieval.approximate import ApproximateIndex
 from leanrec.types import Float32Array, Int32Array, Queries, empty_csr
 
 __all__ = ["SavedPipeline", "Snapshot"]
@@ -39,6 +40,7 @@ class SavedPipeline:
         hidden: (H,) int32 rows of items that no list may show; None = no item is hidden.
         forgotten: (F,) int32 rows of users who were forgotten, whose ids belong to no user; None = no user was.
         sources: models with places of their own in each list.
+        item_index: index of the first items of the model for approximate retrieval; None = exact search.
     """
 
     name: str
@@ -52,6 +54,7 @@ class SavedPipeline:
     hidden: Annotated[Int32Array, ArrayShape("H")] | None = None
     forgotten: Annotated[Int32Array, ArrayShape("F")] | None = None
     sources: tuple[FittedSource, ...] = ()
+    item_index: ApproximateIndex | None = None
 
     def check_state(self) -> None:
         """Raise DataError unless model and fallback score the users and items of the data."""
@@ -60,6 +63,8 @@ class SavedPipeline:
             check_codes("SavedPipeline.hidden", self.hidden, len(self.data.items))
         if self.forgotten is not None:
             check_codes("SavedPipeline.forgotten", self.forgotten, len(self.data.users))
+        if self.item_index is not None and self.item_index.n_items > len(self.data.items):
+            raise DataError(f"SavedPipeline.item_index must have at most the {len(self.data.items)} items of the data.")
         n_fitted = len(self.data.users) if self.n_fitted_users is None else self.n_fitted_users
         others = (self.fallback, *(each.scorer for each in self.sources))
         for scorer in (self.model, *(each for each in others if each is not None)):
@@ -87,6 +92,8 @@ class Snapshot:
         catalog: the items.
         rating_range: lowest and highest rating of the data, or None.
         sources: models with places of their own in each list.
+        item_index: index of the first items of the model for approximate retrieval; None = exact search. An updated model has
+            none.
         padded_fallback: the fallback over all N items.
         stages: the stages of a request, with the index of the items. New with every version.
         source_stages: those that find the candidates of the sources.
@@ -101,6 +108,7 @@ class Snapshot:
     catalog: Catalog
     rating_range: tuple[float, float] | None = None
     sources: tuple[FittedSource, ...] = ()
+    item_index: ApproximateIndex | None = None
     padded_fallback: Scorer | None = dataclasses.field(init=False)
     stages: StagePipeline = dataclasses.field(init=False)
     source_stages: tuple[SourceStage, ...] = dataclasses.field(init=False)
@@ -113,7 +121,8 @@ class Snapshot:
         object.__setattr__(self, "model", pad_scorer(self.model, len(self.catalog)))
         padded = None if self.fallback is None else pad_scorer(self.fallback, len(self.catalog))
         object.__setattr__(self, "padded_fallback", padded)
-        object.__setattr__(self, "stages", build_stages(self.model, padded, self.rating_range))
+        stages = build_stages(self.model, padded, self.rating_range, self.item_index)
+        object.__setattr__(self, "stages", stages)
         object.__setattr__(self, "source_stages", self._build_source_stages(padded))
 
     def _build_source_stages(self, fallback: Scorer | None) -> tuple[SourceStage, ...]:
@@ -167,6 +176,7 @@ class Snapshot:
             history = build_row(np.zeros(1, np.int32), np.ones(1, np.float32), n_items)
             query = Queries(np.array([-1], np.int32), history, sequences=(np.zeros(1, np.int32),))
             rank_and_fill(self.stages, query, 1, Context(shown=self.shown))
+            self.stages.warm_up()
             for each in self.source_stages:
                 each.retrieve(query, 1, Context(shown=self.shown))
             _ = self.unit_embeddings, self.popular

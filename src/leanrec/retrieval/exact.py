@@ -14,7 +14,7 @@ from leanrec.kernels.topk.inner_product import ItemIndex
 from leanrec.kernels.topk.selection import ItemMask, empty_lists, top_k
 from leanrec.protocols import Context, Embedder, Scorer, SparseScorer
 from leanrec.retrieval.ties import break_ties
-from leanrec.types import CSR, Candidates, Float32Array, Queries
+from leanrec.types import CSR, Candidates, Float32Array, Int32Array, Queries
 
 __all__ = ["ExactRetriever", "build_item_mask", "find_excluded"]
 
@@ -89,7 +89,7 @@ class ExactRetriever:
         if embedder is not None:
             Q = embedder.embed_queries(queries)
             has_no_evidence = np.asarray(~Q.any(axis=1))
-            items, best = self._get_index().top_k(Q, length, seen=seen, allowed=allowed)
+            items, best = self._search(Q, length, seen=seen, allowed=allowed)
         elif sparse is not None and (weights := sparse.item_weights()) is not None:
             profile = sparse.profile(queries)
             items, best, has_no_evidence = top_k_sparse(profile, weights, length, seen=seen, allowed=allowed)
@@ -104,6 +104,17 @@ class ExactRetriever:
             return Candidates(items, best, has_no_evidence)
         ranked = Candidates(items, best, has_no_evidence)
         return break_ties(ranked, queries, self.scorer, self.fallback, seen=seen, allowed=allowed)
+
+    def search_exactly(
+        self, Q: Float32Array, k: int, *, seen: CSR | None = None, allowed: ItemMask | None = None
+    ) -> tuple[Int32Array, Float32Array]:
+        """The k best items of an Embedder for query vectors (B, D), as `ItemIndex.top_k` gives them."""
+        return self._get_index().top_k(Q, k, seen=seen, allowed=allowed)
+
+    def _search(
+        self, Q: Float32Array, k: int, *, seen: CSR | None, allowed: ItemMask | None
+    ) -> tuple[Int32Array, Float32Array]:
+        return self.search_exactly(Q, k, seen=seen, allowed=allowed)
 
     @functools.cached_property
     def _powers(self) -> tuple[Embedder | None, SparseScorer | None]:
@@ -121,7 +132,12 @@ class ExactRetriever:
 
     @functools.cached_property
     def _index(self) -> ItemIndex:
-        return ItemIndex.build(self.scorer.embed_items())  # type: ignore[attr-defined]  # only called for an Embedder
+        return ItemIndex.build(self._vectors)
+
+    @functools.cached_property
+    def _vectors(self) -> Float32Array:
+        """(N, D) the vectors of an Embedder."""
+        return np.ascontiguousarray(self.scorer.embed_items(), np.float32)  # type: ignore[attr-defined]  # only called for one
 
 
 def build_item_mask(context: Context, n_items: int) -> ItemMask | None:

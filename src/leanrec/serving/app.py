@@ -17,6 +17,7 @@ from leanrec.serving.error_handlers import install_error_handlers
 from leanrec.serving.event_requests import EventRecorder
 from leanrec.serving.fast_routes import FastRoutes
 from leanrec.serving.load.control import LoadControl
+from leanrec.serving.monitoring.recall_metrics import RecallCollector
 from leanrec.serving.monitoring.request_log import RequestLog
 from leanrec.serving.monitoring.server_log import log_event
 from leanrec.serving.monitoring.tracing import Tracing, open_otlp_writer
@@ -97,6 +98,7 @@ def assemble_app(recorder: EventRecorder, settings: ServingSettings) -> FastAPI:
     app.state.metrics = metrics
     app.state.cache = cache
     metrics.registry.register(TrialCollector(recorder.live))
+    metrics.registry.register(RecallCollector(recorder.live))
     app.add_middleware(MetricsMiddleware, metrics=metrics, max_bytes=MAX_REQUEST_BYTES)
     app.add_middleware(FastRoutes, handlers=handlers, recorder=handlers.recorder, metrics=metrics, load=load)
     if settings.keys is not None:

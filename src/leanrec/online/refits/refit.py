@@ -27,6 +27,7 @@ from leanrec.pipeline.provenance import build_provenance
 from leanrec.pipeline.scorers import pad_scorer
 from leanrec.pipeline.snapshot import SavedPipeline
 from leanrec.protocols import Estimator, Scorer, Updatable
+from leanrec.retrieval.choice import choose_index, get_asked
 from leanrec.run import Run, measure
 from leanrec.settings import check_at_least, check_between
 
@@ -225,6 +226,7 @@ def _fit(
     with measure() as meter, run.limit_threads():
         fitted = model.update(data, None, run) if is_warm else estimator.fit(data, run)  # type: ignore[attr-defined]
         sources = refit_sources(served.sources, data, run)
+        item_index, retrieval = choose_index(fitted, data, get_asked(served.provenance), run)
     other: Any = None if fallback is None else fallback.settings.fit(data, run)  # type: ignore[attr-defined]
     hidden = data.items.rows(list(log.hidden_items()), missing=-1)
     saved = SavedPipeline(
@@ -238,8 +240,11 @@ def _fit(
         stale=np.zeros(0, np.int32),
         hidden=hidden[hidden >= 0] if (hidden >= 0).any() else None,
         sources=sources,
+        item_index=item_index,
     )
     provenance = build_provenance(estimator, data, run, dataclasses.asdict(meter.cost), log)
+    if retrieval:
+        provenance["retrieval"] = retrieval
     if sources:
         provenance["sources"] = served.provenance.get("sources", [])
     forgotten = log.forgotten_users()

@@ -1,22 +1,18 @@
 """Shadow lists: a version makes lists after the answers; they are not served, only compared with what was."""
 
-import os
-import queue
+import functools
 import random
-import threading
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from leanrec.data.vocabulary import Id
+from leanrec.pacing import SpareTimeWorker
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.responses import Recommendations
 
 __all__ = ["ShadowLists"]
 
-_CAPACITY = 32
-_DELAY = 0.05  # seconds after a list was made: its answer is sent by then
-_WORKING_SHARE = 0.1  # of the time of one thread; the requests have the rest
 _SMOOTHING = 0.01
 
 
@@ -41,11 +37,7 @@ class ShadowLists:
             share: share of the lists to make once more.
         """
         self._pipeline, self.share = pipeline, share
-        self._queue: queue.Queue[tuple[float, Id | None, Mapping[str, Any], Recommendations, float] | None]
-        self._queue = queue.Queue(_CAPACITY)
-        self._thread: threading.Thread | None = None
-        self._process = 0
-        self._starting = threading.Lock()
+        self._worker = SpareTimeWorker("leanrec-shadow")
         self.n_compared = self.n_failed = self.n_dropped = 0
         self._overlaps = 0.0
         self.seconds = (0.0, 0.0)
@@ -66,15 +58,7 @@ class ShadowLists:
         """
         if random.random() >= self.share:  # noqa: S311
             return
-        if self._process != os.getpid():
-            with self._starting:
-                if self._process != os.getpid():
-                    self._process = os.getpid()
-                    self._thread = threading.Thread(target=self._run, name="leanrec-shadow", daemon=True)
-                    self._thread.start()
-        try:
-            self._queue.put_nowait((time.monotonic() + _DELAY, user, options, made, seconds))
-        except queue.Full:
+        if not self._worker.offer(functools.partial(self._compare, user, options, made, seconds)):
             self.n_dropped += 1
 
     def describe(self) -> dict[str, Any]:
@@ -91,25 +75,8 @@ class ShadowLists:
 
     def close(self) -> None:
         """Stop the thread, and drop the lists that wait."""
-        with self._starting:
-            thread, self._thread = self._thread, None
-        if thread is not None:
-            self.share = 0.0
-            while thread.is_alive():
-                try:
-                    self._queue.put_nowait(None)
-                    break
-                except queue.Full:
-                    self._queue.get_nowait()
-            thread.join()
-
-    def _run(self) -> None:
-        while (waiting := self._queue.get()) is not None:
-            due, user, options, made, seconds = waiting
-            time.sleep(max(0.0, due - time.monotonic()))
-            start = time.monotonic()
-            self._compare(user, options, made, seconds)
-            time.sleep((time.monotonic() - start) * (1 / _WORKING_SHARE - 1))
+        self.share = 0.0
+        self._worker.close()
 
     def _compare(self, user: Id | None, options: Mapping[str, Any], made: Recommendations, seconds: float) -> None:
         start = time.thread_time()

@@ -10,7 +10,8 @@ import numpy as np
 from leanrec.pipeline.catalog import ItemRules
 from leanrec.pipeline.responses import StageTrace
 from leanrec.pipeline.scorers import single_query
-from leanrec.protocols import Context, RatingPredictor, Scorer, Stage
+from leanrec.protocols import Context, Embedder, RatingPredictor, Scorer, Stage
+from leanrec.retrieval.approximate import ApproximateIndex, ApproximateRetriever
 from leanrec.retrieval.exact import ExactRetriever, find_excluded
 from leanrec.types import Candidates, Queries
 
@@ -51,6 +52,11 @@ class StagePipeline:
         """The same stages, with the index of the items, and another fallback."""
         return dataclasses.replace(self, retriever=self.retriever.with_fallback(fallback))
 
+    def warm_up(self) -> None:
+        """Build the index for exact search beside an approximate one. Nothing for a retriever without one."""
+        if isinstance(self.retriever, ApproximateRetriever):
+            self.retriever.warm_up()
+
 
 @dataclasses.dataclass(frozen=True)
 class ClipRatings:
@@ -73,18 +79,26 @@ class ClipRatings:
         return dataclasses.replace(candidates, scores=scores)
 
 
-def build_stages(model: Scorer, fallback: Scorer | None, rating_range: tuple[float, float] | None) -> StagePipeline:
+def build_stages(
+    model: Scorer,
+    fallback: Scorer | None,
+    rating_range: tuple[float, float] | None,
+    item_index: ApproximateIndex | None = None,
+) -> StagePipeline:
     """The stages for a model.
 
     Args:
         model: ranks the items.
         fallback: ranks them for queries without evidence, and items of equal score; None leaves such lists empty.
         rating_range: lowest and highest rating of the data; None = there are no ratings.
+        item_index: index of the item vectors of the model; None = exact search.
     """
     stages: list[Stage] = []
     if rating_range is not None and isinstance(model, RatingPredictor):
         stages.append(ClipRatings(*rating_range))
-    return StagePipeline(ExactRetriever(model, fallback), tuple(stages))
+    if item_index is None or not isinstance(model, Embedder):
+        return StagePipeline(ExactRetriever(model, fallback), tuple(stages))
+    return StagePipeline(ApproximateRetriever(model, fallback, index=item_index), tuple(stages))
 
 
 @dataclasses.dataclass(frozen=True)
