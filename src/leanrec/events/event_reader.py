@@ -77,10 +77,7 @@ class EventReader(abc.ABC):
     @property
     @abc.abstractmethod
     def snapshot_path(self) -> Path | None:
-        """Folder beside the store for the state of the histories, or None where it has no place for one.
-
-        See ``leanrec.pipeline.log_snapshot``.
-        """
+        """Folder beside the store for the state of the histories, or None where it has no place for one."""
 
     @abc.abstractmethod
     def user_events_of(self, items: Sequence[Id], *, until: int) -> list[UserEvent]:

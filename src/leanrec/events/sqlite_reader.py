@@ -140,7 +140,7 @@ class SQLiteEventReader(EventReader):
 
     @property
     def snapshot_path(self) -> Path:
-        """Folder beside the store for the state of the histories; see ``leanrec.pipeline.log_snapshot``."""
+        """Folder beside the store for the state of the histories."""
         return Path(f"{self.path.resolve()}.snapshot")
 
     def user_events_of(self, items: Sequence[Id], *, until: int) -> list[UserEvent]:

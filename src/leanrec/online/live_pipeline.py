@@ -137,7 +137,7 @@ class LivePipeline:
         return self._last_seq
 
     def save_snapshot(self) -> None:
-        """Write the state of the histories beside the event store; see ``leanrec.pipeline.log_snapshot``.
+        """Write the state of the histories beside the event store.
 
         Forgetting a user and changing the version wait for it. Raises ArtifactError and SourceError.
         """

@@ -55,7 +55,7 @@ def test_the_command_takes_the_log_out(tmp_path: Path, content: str | bytes, say
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("-----BEGIN PGP MESSAGE-----\n\nhQ\n", "encrypted with PGP.*gpg --decrypt"),
+        ("-----BEGIN PGP MESSAGE-----\n\nhQ\n", "encrypted with PGP.*gpg -d"),
         ('{\n "cells": [],\n "metadata": {},\n "nbformat": 4\n}\n', "a Jupyter notebook"),
         ("graph [\n  node [\n    id 1\n  ]\n]\n", "a graph in GML.*read_gml"),
         ('*Vertices 2\n1 "a"\n2 "b"\n*Arcs\n1 2\n', "a graph of Pajek.*read_pajek"),

@@ -97,8 +97,8 @@ def _describe_script(text: str, label: str) -> str:
         )
     if _SQL_TABLE.match(text):
         return (
-            f"{label} is a dump of a database that creates tables and fills none. Dump the rows too: without --no-data for mysqldump, "
-            "without --schema-only for pg_dump."
+            f"{label} is a dump of a database that creates tables and fills none. Dump the rows too: mysqldump without -d, "
+            "pg_dump without -s."
         )
     script = _JAVASCRIPT.match(text)
     # A name that comes again is a key: body={…} in each line.

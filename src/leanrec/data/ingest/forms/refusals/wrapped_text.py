@@ -25,7 +25,7 @@ _WRAPPED: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
     (
         re.compile(rb"-----BEGIN PGP MESSAGE-----"),
         "encrypted with PGP",
-        "Decrypt it: gpg --decrypt {quoted} > log.csv, and pass log.csv.",
+        "Decrypt it: gpg -d {quoted} > log.csv, and pass log.csv.",
     ),
     (
         re.compile(rb"\s*\{(?=[\s\S]*\"nbformat\"\s*:)\s*\"(?:cells|metadata|nbformat)"),
