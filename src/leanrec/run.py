@@ -25,7 +25,7 @@ from leanrec.units import format_bytes
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
 
-__all__ = ["Cost", "Distributed", "Meter", "Run", "measure", "release_free_memory"]
+__all__ = ["Cost", "Distributed", "Meter", "Run", "find_thread_pools", "measure", "release_free_memory"]
 
 _T = TypeVar("_T")
 _C = TypeVar("_C", bound=Callback)
@@ -96,7 +96,7 @@ class Run:
         most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # numba sets it at import
         numba.set_num_threads(min(self.n_threads(), most))
         try:
-            with _find_thread_pools(len(sys.modules)).limit(limits=self.n_threads()):
+            with find_thread_pools().limit(limits=self.n_threads()):
                 yield
         finally:
             numba.set_num_threads(before)
@@ -147,9 +147,13 @@ class Run:
             callback.on_schema_read(description)
 
 
+def find_thread_pools() -> "ThreadpoolController":
+    """The libraries with threads that are loaded now. The search takes milliseconds, and is repeated after an import only."""
+    return _search_thread_pools(len(sys.modules))
+
+
 @functools.lru_cache(maxsize=1)
-def _find_thread_pools(n_modules: int) -> "ThreadpoolController":  # noqa: ARG001 - the key of the cache
-    """The libraries with threads that are loaded. The search takes milliseconds, and an import may bring another library."""
+def _search_thread_pools(n_modules: int) -> "ThreadpoolController":  # noqa: ARG001 - an import may bring another library
     import threadpoolctl  # noqa: PLC0415
 
     return threadpoolctl.ThreadpoolController()

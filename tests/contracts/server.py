@@ -18,7 +18,7 @@ def run_server(app: FastAPI, config: uvicorn.Config | None = None) -> Iterator[h
     """Serve the app on a free port and yield a client. The configuration is that of a plain server by default."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(config or uvicorn.Config(app, log_level="critical", access_log=False))
+        server = uvicorn.Server(config or uvicorn.Config(app, log_level="error", access_log=False))
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         while not server.started:

@@ -137,3 +137,18 @@ def test_kernels_beside_others_avoid_a_layer_that_cannot_be_entered_twice(
         with concurrent_kernels():
             assert threads._is_serial() is is_serial
     assert not threads._is_serial()
+
+
+@pytest.mark.system
+def test_blas_that_is_imported_later_is_limited_too() -> None:
+    script = """
+import threadpoolctl
+from leanrec.kernels.threads import single_threaded_blas
+with single_threaded_blas():
+    pass
+import faiss  # it has a BLAS of its own
+with threadpoolctl.threadpool_limits(2, user_api="blas"), single_threaded_blas():
+    print({each["num_threads"] for each in threadpoolctl.threadpool_info() if each["user_api"] == "blas"})
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "{1}\n"

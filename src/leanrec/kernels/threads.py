@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
 import numba
-import threadpoolctl
+
+from leanrec.run import find_thread_pools
 
 __all__ = [
     "MIN_ROWS_FOR_THREADS",
@@ -104,11 +105,9 @@ if hasattr(os, "register_at_fork"):
 
 
 @functools.cache
-def _find_blas_libraries() -> threadpoolctl.ThreadpoolController:
-    # The search takes milliseconds, and the libraries do not change after import.
-    import scipy.linalg.blas  # noqa: F401, PLC0415 - Numba calls this second copy of BLAS
-
-    return threadpoolctl.ThreadpoolController()
+def _load_blas() -> None:
+    """Load the copy of BLAS that Numba calls, beside that of NumPy, so that its threads are limited too."""
+    import scipy.linalg.blas  # noqa: F401, PLC0415
 
 
 @contextlib.contextmanager
@@ -120,7 +119,8 @@ def single_threaded_blas() -> Iterator[None]:
     with _lock:
         if not _n_entered[0]:
             stack = contextlib.ExitStack()
-            stack.enter_context(_find_blas_libraries().limit(limits=1, user_api="blas"))
+            _load_blas()
+            stack.enter_context(find_thread_pools().limit(limits=1, user_api="blas"))
             _active_limits.append(stack)
         _n_entered[0] += 1
     try:
