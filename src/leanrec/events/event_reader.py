@@ -25,7 +25,7 @@ class EventReader(abc.ABC):
 
     Attributes:
         name: the store in messages: a path, or a URL without its password.
-        location: by which another process opens it, see ``leanrec.events.locations``.
+        location: by which another process opens it: the path of a file, or a URL.
     """
 
     name: str
