@@ -99,10 +99,12 @@ def test_a_server_answers_at_once_without_redis_and_takes_it_up_again(serve, own
     assert count(client, "error") - n_before <= 2  # each of which costs 2 ms, and the others nothing
     assert count(client, "skipped") >= 100
     own_server.start() if fault == "kill" else own_server.go_on()
-    connect(client)
-    n_before = count(client, "miss") + count(client, "hit")
-    ask_often(client)
-    assert count(client, "miss") + count(client, "hit") > n_before
+    n_before, end = count(client, "miss") + count(client, "hit"), time.monotonic() + 60
+    # A machine under load may need more than the 2 ms again, and then asks a moment later.
+    while count(client, "miss") + count(client, "hit") == n_before:
+        assert time.monotonic() < end
+        connect(client)
+        ask_often(client)
 
 
 def ask_often(client) -> None:
