@@ -54,7 +54,7 @@ def test_what_is_printed_is_read_again(run: Any, config: Path) -> None:
         ("event-type = [1]", "must be text in quotation marks. Got 1."),
         ("max-wal = 1\nmax_wal = 2", "must be text in quotation marks. Got 1."),
         ("max-wal = '1GB'\nmax_wal = '2GB'", "must be given once. Got max-wal in two notations."),
-        ("port : 81", "must be TOML, such as port = 8000."),
+        ("port : 81", "must be TOML with keys such as port = 8000."),
     ],
 )
 def test_a_wrong_file_is_refused(run: Any, config: Path, text: str, message: str) -> None:

@@ -13,7 +13,7 @@ import typer
 
 from leanrec.errors import SettingError
 
-__all__ = ["format_config", "read_config"]
+__all__ = ["format_config", "read_config", "read_toml"]
 
 # What a command does instead of its work, and the file itself.
 _NO_KEYS = frozenset(["config", "print_config", "help"])
@@ -23,6 +23,16 @@ _EXPECTED: Mapping[type, tuple[tuple[type, ...], str]] = {
     float: ((int, float), "a number"),
 }
 _TEXT = ((str,), "text in quotation marks")
+
+
+def read_toml(path: Path, example: str) -> dict[str, Any]:
+    """The tables and keys of a TOML file. Raises SettingError, with an example of them, if it cannot be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise SettingError(f"{path} must be TOML with {example}. It is not: {error}.") from error
+    except (OSError, UnicodeError) as error:
+        raise SettingError(f"{path} must be a text file that can be read. It is not: {error}.") from error
 
 
 def read_config(context: typer.Context, path: Path, function: Callable[..., Any]) -> dict[str, Any]:
@@ -35,12 +45,7 @@ def read_config(context: typer.Context, path: Path, function: Callable[..., Any]
 
     Raises SettingError if the file cannot be read, for an unknown key, and for a value of another type than that of the flag.
     """
-    try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise SettingError(f"{path} must be TOML, such as port = 8000. It is not: {error}.") from error
-    except (OSError, UnicodeError) as error:
-        raise SettingError(f"{path} must be a text file that can be read. It is not: {error}.") from error
+    found = read_toml(path, "keys such as port = 8000")
     keys, hints = _list_keys(context), typing.get_type_hints(function)
     values: dict[str, Any] = {}
     for given, value in found.items():

@@ -1,13 +1,13 @@
 """Files about lists: what ``--item-sources`` and ``--list-rules`` read."""
 
 import difflib
-import tomllib
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leanrec.cli.options import parse_model
+from leanrec.cli.serving.config_file import read_toml
 from leanrec.errors import SettingError
 
 if TYPE_CHECKING:
@@ -86,12 +86,7 @@ def read_rules(path: Path) -> "ListRules":
 def _read_tables(path: Path, *kinds: str) -> dict[str, list[dict[str, Any]]]:
     """The tables of a TOML file by kind, with known keys and the right types. Raises SettingError."""
     example = " and ".join(f"[[{kind}]]" for kind in kinds)
-    try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise SettingError(f"{path} must be TOML with tables {example}. It is not: {error}.") from error
-    except (OSError, UnicodeError) as error:
-        raise SettingError(f"{path} must be a text file that can be read. It is not: {error}.") from error
+    found = read_toml(path, f"tables {example}")
     is_tables = [isinstance(each, list) and all(isinstance(row, dict) for row in each) for each in found.values()]
     if not found or set(found) - set(kinds) or not all(is_tables):
         got = ", ".join(found) or "nothing"

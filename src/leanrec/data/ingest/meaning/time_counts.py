@@ -161,6 +161,15 @@ def guess_count(low: float, high: float) -> str | None:
     return next((name for name, (first, last) in _LIKELY.items() if first <= low and high <= last), None)
 
 
+def _extract_groups(text: str, forms: Sequence[tuple[str, int, int]]) -> tuple[str, str]:
+    """SQL: two groups of the first form that matches; each form is an expression and the numbers of its groups."""
+    first, second = (
+        ", ".join(f"nullif(regexp_extract({text}, {quote_literal(form)}, {groups[i]}), '')" for form, *groups in forms)
+        for i in (0, 1)
+    )
+    return f"coalesce({first})", f"coalesce({second})"
+
+
 def _parse_year_months(column: str) -> str:
     """SQL: ``Jan 2024``, ``Jan-24``, ``2024 January``, ``01/2024``, ``2024/01``, ``2024M01`` or ``2024年1月`` as TIMESTAMP."""
     text = f"lower(trim({column}))"
@@ -173,14 +182,7 @@ def _parse_year_months(column: str) -> str:
         (rf"^({words})[.]?(?:-| ?['’])([0-9]{{2}})$", 2, 1),
         (rf"^([0-9]{{4}})[-/ ]?({words})[.]?$", 1, 2),
     )
-    year, month = (
-        "coalesce("
-        + ", ".join(
-            f"nullif(regexp_extract({text}, {quote_literal(form)}, {groups[i]}), '')" for form, *groups in forms
-        )
-        + ")"
-        for i in (0, 1)
-    )
+    year, month = _extract_groups(text, forms)
     return f"try_strptime(right('20' || {year}, 4) || '-' || coalesce({_number_month(month)}, {month}), '%Y-%m')"
 
 
@@ -192,14 +194,7 @@ def _parse_quarters(column: str) -> str:
         (r"^[QT]([1-4])[-/. ']*([0-9]{4}|[0-9]{2})$", 2, 1),
         (r"^([1-4])[QT][-/. ']*([0-9]{4}|[0-9]{2})$", 2, 1),
     )
-    year, quarter = (
-        "coalesce("
-        + ", ".join(
-            f"nullif(regexp_extract({text}, {quote_literal(form)}, {groups[i]}), '')" for form, *groups in forms
-        )
-        + ")"
-        for i in (0, 1)
-    )
+    year, quarter = _extract_groups(text, forms)
     return f"try_strptime(right('20' || {year}, 4) || '-' || (try_cast({quarter} AS BIGINT) * 3 - 2), '%Y-%m')"
 
 

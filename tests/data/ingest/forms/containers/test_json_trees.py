@@ -1,4 +1,4 @@
-"""Trees of JSON by user and item: each form of leaf is read as what it says, and several tables are told apart."""
+"""Trees of JSON by user and item: each form of leaf is read as what it says, and several tables stay separate."""
 
 import json
 from pathlib import Path
