@@ -24,6 +24,7 @@ __all__ = [
     "RatingPredictor",
     "Retriever",
     "Scorer",
+    "Searcher",
     "SimilarityEmbedder",
     "SparseScorer",
     "Stage",
@@ -102,6 +103,32 @@ class SparseScorer(Protocol):
 
     def item_weights(self) -> CSR | None:
         """(M, N) float32, of either sign, part of the model and not computed by the call. None where they are dense."""
+        ...
+
+
+@runtime_checkable
+class Searcher(Protocol):
+    """A scorer that finds the best items itself, such as a compressed model, whose items are never decoded as a whole.
+
+    Invariant: the lists are those of the scores that ``score`` gives, but for the order of equal ones. Other powers of
+    such a scorer, ``embed_items`` for one, may cost the memory that it saves; retrieval does not use them.
+    """
+
+    def search(
+        self, queries: Queries, k: int, *, seen: CSR | None = None, allowed: NDArray[np.bool_] | None = None
+    ) -> tuple[Int32Array, Float32Array, NDArray[np.bool_]]:
+        """The k best items of each query, best first.
+
+        Args:
+            queries: B queries.
+            k: length of the lists, at least 0.
+            seen: (B, N) entries to leave out; None = none.
+            allowed: (N,) items that may be listed; None = all.
+
+        Returns:
+            items (B, k) int32, −1 past the end; scores (B, k) float32, −inf past the end; and (B,) whether there is no
+            evidence for a query, so that all its scores are equal.
+        """
         ...
 
 

@@ -6,8 +6,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from leanrec.data.dataset import Dataset
+from leanrec.kernels.topk.selection import top_k
 from leanrec.models import get_model
 from leanrec.protocols import (
     Embedder,
@@ -15,14 +17,15 @@ from leanrec.protocols import (
     Extendable,
     RatingPredictor,
     Scorer,
+    Searcher,
     SparseScorer,
     Updatable,
 )
 from leanrec.retrieval.exact import ExactRetriever
 from leanrec.run import Run
-from leanrec.types import Float32Array, Int32Array, Queries, empty_csr
+from leanrec.types import CSR, Float32Array, Int32Array, Queries, empty_csr
 
-POWERS = (Embedder, SparseScorer, Explainable, Extendable, RatingPredictor, Updatable)
+POWERS = (Searcher, Embedder, SparseScorer, Explainable, Extendable, RatingPredictor, Updatable)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,6 +41,16 @@ class PlainScorer:
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         scores: Float32Array = self.model.score(queries, items)
         return scores
+
+
+class SearchingScorer(PlainScorer):
+    """A scorer that finds the best items itself."""
+
+    def search(
+        self, queries: Queries, k: int, *, seen: CSR | None = None, allowed: NDArray[np.bool_] | None = None
+    ) -> tuple[Int32Array, Float32Array, NDArray[np.bool_]]:
+        scores = self.score(queries)
+        return *top_k(scores, k, seen=seen, allowed=allowed), scores.max(axis=1) <= scores.min(axis=1)
 
 
 def widen_queries(queries: Queries, n_items: int) -> Queries:
@@ -64,6 +77,7 @@ class WrapperContract:
         "extendable": "content",
         "rating": "bias",
         "any": "popularity",
+        "searching": "pure_svd",
     }
 
     def wrap(self, scorer: Scorer) -> Any:
@@ -71,12 +85,14 @@ class WrapperContract:
         raise NotImplementedError
 
     @pytest.fixture(
-        scope="class", params=["plain", "embedding", "sparse", "explainable", "extendable", "rating", "any"]
+        scope="class",
+        params=["plain", "embedding", "sparse", "explainable", "extendable", "rating", "any", "searching"],
     )
     @classmethod
     def model(cls, request: pytest.FixtureRequest, dataset: Dataset) -> Any:
         model = get_model(cls.models[request.param])().fit(dataset, Run(seed=3, threads=1))
-        return PlainScorer(model) if request.param == "plain" else model
+        alone = {"plain": PlainScorer, "searching": SearchingScorer}
+        return alone[request.param](model) if request.param in alone else model
 
     @pytest.fixture
     def queries(self, dataset: Dataset) -> Queries:

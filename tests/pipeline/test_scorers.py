@@ -9,8 +9,9 @@ import pytest
 import threadpoolctl
 
 from contracts.updatable import grow
-from contracts.wrapper import WrapperContract, widen_queries
+from contracts.wrapper import SearchingScorer, WrapperContract, widen_queries
 from leanrec.data.dataset import Dataset
+from leanrec.kernels.topk.selection import top_k
 from leanrec.models import get_model
 from leanrec.pipeline.scorers import ConstantScores, PaddedScorer, pad_scorer, single_query
 from leanrec.protocols import Scorer, Updatable
@@ -28,6 +29,19 @@ class TestPaddedScorer(WrapperContract):
         known, new = scores[:, : model.n_items], scores[:, model.n_items :]
         personal = known.max(axis=1) > known.min(axis=1)
         assert (new[personal] == known[personal].min(axis=1, initial=0)[:, None] - 1).all()
+
+
+@pytest.mark.parametrize("n_allowed", [0, 2, 39, 43])
+def test_new_items_are_listed_after_the_known_ones_that_may_be(dataset: Dataset, n_allowed: int) -> None:
+    model = SearchingScorer(get_model("pure_svd")().fit(dataset))
+    padded = pad_scorer(model, 43)
+    queries = widen_queries(dataset.queries(), 43)
+    allowed = np.arange(43) >= 43 - n_allowed
+    for seen in (None, queries.history):
+        items, scores, _ = padded.search(queries, 41, seen=seen, allowed=allowed)  # type: ignore[attr-defined]  # a Searcher
+        expected, values = top_k(padded.score(queries), 41, seen=seen, allowed=allowed)
+        np.testing.assert_array_equal(items, expected)
+        np.testing.assert_allclose(scores, values, rtol=1e-6)
 
 
 class TestPaddedByNothing(WrapperContract):

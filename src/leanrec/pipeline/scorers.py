@@ -10,10 +10,12 @@ from typing import Any
 import numba
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from leanrec.data.dataset import Dataset
 from leanrec.data.table import Table
 from leanrec.kernels.threads import single_threaded_blas
+from leanrec.kernels.topk.selection import top_k
 from leanrec.protocols import (
     Embedder,
     Explainable,
@@ -21,6 +23,7 @@ from leanrec.protocols import (
     Extendable,
     RatingPredictor,
     Scorer,
+    Searcher,
     SimilarityEmbedder,
     SparseScorer,
     Updatable,
@@ -202,6 +205,29 @@ class _PaddedSparseScorer(PaddedScorer):
         return _as_csr(sp.block_array([[weights, None], [None, new]], format="csr"))
 
 
+class _PaddedSearcher(PaddedScorer):
+    """New items fill the end of the lists that the known ones do not fill."""
+
+    def search(
+        self, queries: Queries, k: int, *, seen: CSR | None = None, allowed: NDArray[np.bool_] | None = None
+    ) -> tuple[Int32Array, Float32Array, NDArray[np.bool_]]:
+        narrow, n = self._narrow(queries), self.scorer.n_items
+        items, best, has_no_evidence = self.scorer.search(
+            narrow, k, seen=None if seen is None else seen[:, :n], allowed=None if allowed is None else allowed[:n]
+        )
+        short = np.flatnonzero((items < 0).any(axis=1))
+        if len(short):
+            # All known items are listed, or left out: the scores of the new ones follow from the lowest of all.
+            rest = None if allowed is None else np.concatenate([np.zeros(n, np.bool_), allowed[n:]])
+            new = self.score(queries.take(short))
+            new[:, :n] = -np.inf
+            others, scores = top_k(new, k, seen=None if seen is None else seen[short], allowed=rest)
+            for row, extra, values in zip(short.tolist(), others, scores, strict=True):
+                at = int(np.count_nonzero(items[row] >= 0))
+                items[row, at:], best[row, at:] = extra[: k - at], values[: k - at]
+        return items, best, has_no_evidence
+
+
 class _PaddedExplainable(PaddedScorer):
     """New items have an empty explanation."""
 
@@ -246,6 +272,7 @@ _POWERS: Mapping[type, type] = {
     Embedder: _PaddedEmbedder,
     SimilarityEmbedder: _PaddedSimilarityEmbedder,
     SparseScorer: _PaddedSparseScorer,
+    Searcher: _PaddedSearcher,
     Explainable: _PaddedExplainable,
     RatingPredictor: _PaddedRatingPredictor,
     Extendable: _PaddedExtendable,

@@ -12,7 +12,7 @@ from leanrec.errors import SettingError
 from leanrec.kernels.sparse import top_k_sparse
 from leanrec.kernels.topk.inner_product import ItemIndex
 from leanrec.kernels.topk.selection import ItemMask, empty_lists, top_k
-from leanrec.protocols import Context, Embedder, Scorer, SparseScorer
+from leanrec.protocols import Context, Embedder, Scorer, Searcher, SparseScorer
 from leanrec.retrieval.ties import break_ties
 from leanrec.types import CSR, Candidates, Float32Array, Int32Array, Queries
 
@@ -33,8 +33,8 @@ class ExactRetriever:
     are evaluated are those that are served. Without a fallback, equal scores are in the order of rows.
 
     Cost: the model's O(B · N) scores, plus O(B · N) to select; about 64 MB of scores in memory, 128 MB with ties. The
-    scores of an Embedder and of a SparseScorer are materialized only for lists with ties at the end; for an Embedder a
-    query vector of zeros means that the model has no evidence. The index of an Embedder's items is built by the first
+    scores of a Searcher, an Embedder and a SparseScorer are materialized only for lists with ties at the end; for an Embedder
+    a query vector of zeros means that the model has no evidence. The index of an Embedder's items is built by the first
     query and kept: use one retriever for as long as the model does not change.
 
     Attributes:
@@ -85,8 +85,10 @@ class ExactRetriever:
         seen = find_excluded(context, queries)
         # One position more than wanted shows whether the last one is tied with an item that is not listed.
         length = k if self.fallback is None else k + 1
-        embedder, sparse = self._powers
-        if embedder is not None:
+        searcher, embedder, sparse = self._powers
+        if searcher is not None:
+            items, best, has_no_evidence = searcher.search(queries, length, seen=seen, allowed=allowed)
+        elif embedder is not None:
             Q = embedder.embed_queries(queries)
             has_no_evidence = np.asarray(~Q.any(axis=1))
             items, best = self._search(Q, length, seen=seen, allowed=allowed)
@@ -117,10 +119,14 @@ class ExactRetriever:
         return self.search_exactly(Q, k, seen=seen, allowed=allowed)
 
     @functools.cached_property
-    def _powers(self) -> tuple[Embedder | None, SparseScorer | None]:
-        """The model as Embedder and as SparseScorer, None where it is not one. Asking a protocol each time is slow."""
+    def _powers(self) -> tuple[Searcher | None, Embedder | None, SparseScorer | None]:
+        """The model as each of the protocols, None where it is not one. Asking a protocol each time is slow."""
         scorer = self.scorer
-        return scorer if isinstance(scorer, Embedder) else None, scorer if isinstance(scorer, SparseScorer) else None
+        return (
+            scorer if isinstance(scorer, Searcher) else None,
+            scorer if isinstance(scorer, Embedder) else None,
+            scorer if isinstance(scorer, SparseScorer) else None,
+        )
 
     def _get_index(self) -> ItemIndex:
         """The index of the items. Concurrent first queries build it once; later ones do not wait for the lock."""
