@@ -130,10 +130,17 @@ def test_estimates_from_lists_that_explored(run: Any, model: Path, tmp_path: Pat
     code, out, err = run(*words)
     assert code == 0, err
     assert "from 120 lists that explored" in out
+    assert [line.split()[0] for line in out.splitlines() if line.startswith(("snips", "ips", "dr"))] == [
+        "snips",
+        "ips",
+        "dr",
+    ]
     code, out, err = run(*words, "--json", "--level", 0.999)
     assert code == 0, err
     found = {each["method"]: each for each in json.loads(out)["estimates"]}
-    assert set(found) == {"ips", "snips"}
+    assert set(found) == {"ips", "snips", "dr"}
+    assert {each["effective_n"] for each in found.values()} == {found["snips"]["effective_n"]}
+    assert found["dr"]["low"] < 0.125 < found["dr"]["high"]
     assert found["snips"]["low"] < 0.125 < found["snips"]["high"]
     assert found["snips"]["n"] == 480
 

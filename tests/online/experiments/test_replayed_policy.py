@@ -13,7 +13,7 @@ from leanrec.events.records import ServedList
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.events.user_events import UserEvent, to_events
 from leanrec.models import get_model
-from leanrec.online.experiments import estimate_value, replay_policy
+from leanrec.online.experiments import estimate_value, predict_rewards, replay_policy
 from leanrec.pipeline.pipeline import Pipeline
 
 DATA = make_dataset(n_users=30, n_items=80, per_user=6)
@@ -67,9 +67,44 @@ def test_the_version_that_served_would_show_its_own_items(log: SQLiteEventStore)
     np.testing.assert_array_equal(decisions.targets == 1, decisions.propensities > 0.5)
     n_clicks = sum(event.request is not None for event in log.user_events())
     assert decisions.rewards.sum() == n_clicks > 50
-    for method in ("ips", "snips"):
+    np.testing.assert_array_equal(replayed.places, np.tile(np.arange(4), 200))
+    for method in ("ips", "snips", "dr"):
         found = estimate_value(decisions, method, level=0.9999)  # type: ignore[arg-type]
         assert found.low < np.mean(usual) < found.high
+
+
+def test_what_was_shown_and_what_would_be_are_kept_by_item_and_place(log: SQLiteEventStore) -> None:
+    serve(log, 40, explore=0.3)
+    other = fit("popularity")
+    replayed = replay_policy(log, other)
+    places = iter(zip(replayed.shown.tolist(), replayed.wanted.tolist(), replayed.decisions.targets, strict=True))
+    again, events = fit("popularity"), log.user_events()
+    for served in log.served_lists():
+        again.record_events(to_events([each for each in events if each.time < served.time]), replayed=True)
+        expected = again.recommend(served.user, n=4, reasons=False).items
+        for item, want in zip(served.items, expected, strict=True):
+            shown, wanted, target = next(places)
+            assert (replayed.items[shown], replayed.items[wanted]) == (item, want.id)
+            assert target == (item == want.id)
+    assert next(places, None) is None
+    decisions = replayed.decisions
+    args = (decisions.rewards, decisions.users, replayed.places, replayed.shown, replayed.wanted)
+    for found, predicted in zip((decisions.predicted, decisions.target_predicted), predict_rewards(*args), strict=True):
+        np.testing.assert_array_equal(found, predicted)
+
+
+def test_a_place_that_the_version_leaves_empty_earns_nothing(log: SQLiteEventStore) -> None:
+    serve(log, 30, explore=0.3)
+    pipeline = fit()
+    shown = pipeline.recommend(DATA.users.ids[0], n=100).items
+    log.set_hidden([item.id for item in shown[:-2]], hidden=True)
+    replayed = replay_policy(log, pipeline)
+    first = replayed.wanted[:4]
+    assert (first[:2] >= 0).all()
+    assert first[2:].tolist() == [-1, -1]
+    assert replayed.decisions.target_predicted is not None
+    assert replayed.decisions.target_predicted[:4][first < 0].tolist() == [0, 0]
+    assert not replayed.decisions.targets[:4][first < 0].any()
 
 
 def test_only_events_of_the_type_are_rewards(log: SQLiteEventStore) -> None:
@@ -80,8 +115,9 @@ def test_only_events_of_the_type_are_rewards(log: SQLiteEventStore) -> None:
 def test_a_version_that_shows_other_items_has_no_support(log: SQLiteEventStore) -> None:
     serve(log, 100, explore=0.05)
     replayed = replay_policy(log, fit("popularity"))
-    with pytest.raises(DataError, match="No support"):
-        estimate_value(replayed.decisions)
+    for method in ("snips", "ips", "dr"):
+        with pytest.raises(DataError, match="No support"):
+            estimate_value(replayed.decisions, method)  # type: ignore[arg-type]
 
 
 def test_lists_that_cannot_be_used_are_told(log: SQLiteEventStore) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["experiments"]
 
-_METHODS = ("snips", "ips")
+_METHODS = ("snips", "ips", "dr")
 _WORDS = {
     "better": "{arm} is better than {control}",
     "worse": "{arm} is worse than {control}",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from leanrec.online.experiments.report import ArmSummary as ArmSummary
     from leanrec.online.experiments.report import ExperimentReport as ExperimentReport
     from leanrec.online.experiments.report import report_experiment as report_experiment
+    from leanrec.online.experiments.reward_model import predict_rewards as predict_rewards
     from leanrec.online.experiments.sample_ratio import SampleRatioMonitor as SampleRatioMonitor
     from leanrec.online.experiments.sample_ratio import check_sample_ratio as check_sample_ratio
     from leanrec.online.experiments.sequential import BoundedDifference as BoundedDifference
@@ -28,6 +29,7 @@ __getattr__, __dir__, __all__ = export_lazily(
         "off_policy": ["LoggedDecisions", "PolicyValue", "estimate_value"],
         "replayed_policy": ["ReplayedPolicy", "replay_policy"],
         "report": ["ArmComparison", "ArmSummary", "ExperimentReport", "report_experiment"],
+        "reward_model": ["predict_rewards"],
         "sample_ratio": ["SampleRatioMonitor", "check_sample_ratio"],
         "sequential": ["BoundedDifference", "Difference", "RewardDifference"],
     },

@@ -8,14 +8,17 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from leanrec.data.time_kind import TimeKind
+from leanrec.data.vocabulary import Id
 from leanrec.errors import DataError, UnknownIdError
 from leanrec.events.event_reader import EventReader
 from leanrec.events.records import ServedList
 from leanrec.events.user_events import UserEvent, to_events
 from leanrec.online.experiments.off_policy import LoggedDecisions
 from leanrec.online.experiments.report import read_events
+from leanrec.online.experiments.reward_model import predict_rewards
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.replay import replay_hidden, replay_items
+from leanrec.types import Int32Array
 
 __all__ = ["ReplayedPolicy", "replay_policy"]
 
@@ -25,14 +28,35 @@ class ReplayedPolicy:
     """A log beside the lists of another version.
 
     Attributes:
-        decisions: one for each drawn place of a list. The reward is 1 if a positive event names the list and the item, else 0.
+        decisions: one for each drawn place of a list. The reward is 1 if a positive event names the list and the item, else 0;
+            it is predicted by `predict_rewards`, for doubly robust estimates.
         n_lists: number of lists they come from.
         skipped: reason → number of lists that were left out.
+        items: external ids of the items that were shown or would be.
+        places: (n,) place of each decision in its list, from 0 on.
+        shown: (n,) position in ``items`` of the item that was shown.
+        wanted: (n,) position in ``items`` of the item that the version would show there, −1 where its list is shorter.
     """
 
     decisions: LoggedDecisions
     n_lists: int
     skipped: Mapping[str, int]
+    items: tuple[Id, ...]
+    places: Int32Array
+    shown: Int32Array
+    wanted: Int32Array
+
+
+@dataclasses.dataclass(frozen=True)
+class _DrawnPlace:
+    """A drawn place of a list: its user, the item that was shown, and the one that the version would show, if any."""
+
+    user: str
+    place: int
+    shown: Id
+    wanted: Id | None
+    propensity: float
+    is_rewarded: bool
 
 
 def replay_policy(
@@ -69,7 +93,7 @@ def replay_policy(
         if event.request is not None and event.weight > 0 and event_type in {None, event.event_type}
     }
     skipped = collections.Counter[str]()
-    rows: list[tuple[bool, float, bool, str]] = []
+    drawn: list[_DrawnPlace] = []
     n_lists, events = 0, _EventQueue(read_events(log))
     data = pipeline.fitted_data
     is_clock = data.time_kind == TimeKind.TIMESTAMP and len(data.events) > 0
@@ -79,39 +103,55 @@ def replay_policy(
         if reason is None:
             pipeline.record_events(to_events(events.take_until(served.time)), replayed=True)
             try:
-                rows += _compare_places(served, pipeline, rewarded)
+                drawn += _compare_places(served, pipeline, rewarded)
                 n_lists += 1
             except UnknownIdError:
                 reason = "the version does not know the user"
         if reason is not None:
             skipped[reason] += 1
-    return ReplayedPolicy(_to_decisions(rows, skipped), n_lists, dict(skipped))
-
-
-def _compare_places(
-    served: ServedList, pipeline: Pipeline, rewarded: set[tuple[str, int | None]]
-) -> list[tuple[bool, float, bool, str]]:
-    """For each drawn place of a list: reward, propensity, whether the version shows the same, and the user."""
-    target = pipeline.recommend(served.user, n=len(served.items), reasons=False).items
-    wanted = [item.id for item in target] + [None] * (len(served.items) - len(target))
-    return [
-        ((served.request, place) in rewarded, propensity, pipeline.external_item_id(item) == other, str(served.user))
-        for place, (item, other, propensity) in enumerate(
-            zip(served.items, wanted, served.propensities or (), strict=True)
-        )
-        if propensity is not None
-    ]
-
-
-def _to_decisions(rows: list[tuple[bool, float, bool, str]], skipped: Mapping[str, int]) -> LoggedDecisions:
-    if not rows:
+    if not drawn:
         reasons = "; ".join(f"{count} cannot, because {reason}" for reason, count in skipped.items())
         raise DataError(
             f"The log must have drawn lists that can be used ({reasons or 'it has no lists'}). Serve with exploration, such as "
             "explore=0.05, and choose a version that was fitted before."
         )
-    rewards, propensities, targets, users = (np.array(column) for column in zip(*rows, strict=True))
-    return LoggedDecisions(rewards, propensities, targets, users)
+    return _build_replayed(drawn, n_lists, dict(skipped))
+
+
+def _compare_places(
+    served: ServedList, pipeline: Pipeline, rewarded: set[tuple[str, int | None]]
+) -> Iterator[_DrawnPlace]:
+    """What was shown at each drawn place of a list beside what the version would show."""
+    target = pipeline.recommend(served.user, n=len(served.items), reasons=False).items
+    wanted = [item.id for item in target] + [None] * (len(served.items) - len(target))
+    for place, (item, other, propensity) in enumerate(
+        zip(served.items, wanted, served.propensities or (), strict=True)
+    ):
+        if propensity is not None:
+            is_rewarded = (served.request, place) in rewarded
+            shown = pipeline.external_item_id(item)
+            yield _DrawnPlace(str(served.user), place, shown, other, propensity, is_rewarded)
+
+
+def _build_replayed(drawn: list[_DrawnPlace], n_lists: int, skipped: Mapping[str, int]) -> ReplayedPolicy:
+    codes: dict[Id | None, int] = {None: -1}
+    shown, wanted = (
+        np.array([codes.setdefault(each, len(codes) - 1) for each in column], np.int32)
+        for column in ([each.shown for each in drawn], [each.wanted for each in drawn])
+    )
+    rewards = np.array([each.is_rewarded for each in drawn], np.float64)
+    users, places = np.array([each.user for each in drawn]), np.array([each.place for each in drawn], np.int32)
+    predicted, target_predicted = predict_rewards(rewards, users, places, shown, wanted)
+    decisions = LoggedDecisions(
+        rewards,
+        np.array([each.propensity for each in drawn]),
+        (shown == wanted).astype(np.float64),
+        users,
+        predicted,
+        target_predicted,
+    )
+    items = tuple(each for each in codes if each is not None)
+    return ReplayedPolicy(decisions, n_lists, skipped, items, places, shown, wanted)
 
 
 def _find_reason(served: ServedList, since: float, until: float, fitted_until: float) -> str | None:
