@@ -86,6 +86,7 @@ _HOMES = {
     "sequential.item_content": "leanrec.models.sequential.core.item_content",
     "graph.training": "leanrec.models.graph.core.training",
     "deep.fold_in": "leanrec.models.deep.core.fold_in",
+    "codes.half": "leanrec.compression.vectors.half",
 }
 # Advice as calls of the library, which the command line shows as commands.
 _FIT = "Pipeline.fit(get_model({!r})(), ingest({!r})[0]).save({!r})"

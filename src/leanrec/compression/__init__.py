@@ -1,0 +1,15 @@
+"""Compression: smaller models that serve through the same calls."""
+
+from typing import TYPE_CHECKING
+
+from leanrec._lazy import export_lazily
+
+if TYPE_CHECKING:
+    from leanrec.compression.vectors.half import HalfCodec as HalfCodec
+
+__getattr__, __dir__, __all__ = export_lazily(
+    __name__,
+    {
+        "vectors.half": ["HalfCodec"],
+    },
+)

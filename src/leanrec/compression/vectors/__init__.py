@@ -1,0 +1,1 @@
+"""Codecs of item vectors: fewer bytes for each item, and scores from the codes."""
