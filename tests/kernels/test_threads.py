@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 
 import numba
 import numpy as np
@@ -14,6 +15,7 @@ from leanrec.kernels.threads import (
     concurrent_kernels,
     run_by_rows,
     run_in_threads,
+    single_query,
     single_threaded_blas,
 )
 from leanrec.run import Run
@@ -152,3 +154,48 @@ with threadpoolctl.threadpool_limits(2, user_api="blas"), single_threaded_blas()
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "{1}\n"
+
+
+def test_a_query_holds_blas_to_one_thread_and_restores_the_number() -> None:
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        with single_query():
+            with single_query():  # a list is made of several queries
+                assert blas_threads() == {1}
+            assert blas_threads() == {1}
+        assert blas_threads() == before
+
+
+def test_a_single_query_uses_one_kernel_thread_and_restores_the_number() -> None:
+    before = numba.get_num_threads()
+    with single_query():
+        assert numba.get_num_threads() == 1
+    assert numba.get_num_threads() == before
+
+
+def test_queries_take_turns_where_the_threading_layer_is_unsafe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba, "threading_layer", lambda: "workqueue")
+    inside: list[int] = []
+    most: list[int] = []
+
+    def work() -> None:
+        with single_query():
+            inside.append(1)
+            most.append(len(inside))
+            inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(most) == 1
+
+
+def test_an_error_within_a_query_restores_the_settings() -> None:
+    before = numba.get_num_threads(), blas_threads()
+    with pytest.raises(ValueError, match="broken"), single_query(), single_query():
+        raise ValueError("broken")
+    assert (numba.get_num_threads(), blas_threads()) == before
+    with single_query():
+        assert numba.get_num_threads() == 1

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from conftest import make_dataset
+from leanrec.events.user_history import UserHistory
 from leanrec.models.linear.ease import EASE
 from leanrec.pipeline.catalog import Catalog
 from leanrec.pipeline.contributions import explain_by_single_items, explain_without_hidden, has_other_evidence
 from leanrec.pipeline.snapshot import Snapshot
-from leanrec.pipeline.user_histories import UserHistory
 from leanrec.types import Float32Array, Int32Array, Queries
 
 DATA = make_dataset(n_users=8, n_items=20, per_user=5)

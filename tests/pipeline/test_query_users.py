@@ -6,11 +6,12 @@ import pytest
 from conftest import make_dataset
 from leanrec.errors import SettingError, UnknownIdError
 from leanrec.events.user_events import EvidenceWeights
+from leanrec.events.user_history import UserHistory
 from leanrec.models.linear.ease import EASE
 from leanrec.pipeline.catalog import Catalog
 from leanrec.pipeline.query_users import QueryUsers
 from leanrec.pipeline.snapshot import Snapshot
-from leanrec.pipeline.user_histories import UserHistories, UserHistory
+from leanrec.pipeline.user_histories import UserHistories
 
 DATA = make_dataset(n_users=8, n_items=20, per_user=5)
 KNOWN = DATA.users.ids.tolist()[3]

@@ -1,19 +1,16 @@
-"""Wrapping scorers and the thread settings of a single query."""
+"""Wrapping scorers."""
 
-import threading
 from typing import Any
 
-import numba
 import numpy as np
 import pytest
-import threadpoolctl
 
 from contracts.updatable import grow
 from contracts.wrapper import SearchingScorer, WrapperContract, widen_queries
 from leanrec.data.dataset import Dataset
 from leanrec.kernels.topk.selection import top_k
 from leanrec.models import get_model
-from leanrec.pipeline.scorers import ConstantScores, PaddedScorer, pad_scorer, single_query
+from leanrec.pipeline.scorers import ConstantScores, PaddedScorer, pad_scorer
 from leanrec.protocols import Scorer, Updatable
 from leanrec.types import Queries, empty_csr
 
@@ -82,43 +79,3 @@ def test_constant_scores_are_the_same_for_every_query(dataset: Dataset) -> None:
     assert scorer.n_items == 40
     assert scorer.score(query)[0, 5] == 5
     assert scorer.score(query, np.array([7, 3], np.int32)).tolist() == [[7.0, 3.0]]
-
-
-def test_a_query_holds_blas_to_one_thread_and_restores_the_number() -> None:
-    with threadpoolctl.threadpool_limits(2, user_api="blas"):
-        before = _count_blas_threads()
-        with single_query():
-            with single_query():  # a list is made of several queries
-                assert _count_blas_threads() == [1] * len(before)
-            assert _count_blas_threads() == [1] * len(before)
-        assert _count_blas_threads() == before
-
-
-def _count_blas_threads() -> list[int]:
-    return [each["num_threads"] for each in threadpoolctl.threadpool_info() if each["user_api"] == "blas"]
-
-
-def test_a_single_query_uses_one_kernel_thread_and_restores_the_number() -> None:
-    before = numba.get_num_threads()
-    with single_query():
-        assert numba.get_num_threads() == 1
-    assert numba.get_num_threads() == before
-
-
-def test_queries_take_turns_where_the_threading_layer_is_unsafe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(numba, "threading_layer", lambda: "workqueue")
-    inside: list[int] = []
-    most: list[int] = []
-
-    def work() -> None:
-        with single_query():
-            inside.append(1)
-            most.append(len(inside))
-            inside.pop()
-
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert max(most) == 1

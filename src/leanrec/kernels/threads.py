@@ -1,4 +1,4 @@
-"""Parallel execution of tasks that release the GIL, and kernels compiled both serial and parallel."""
+"""Parallel execution of tasks that release the GIL, kernels compiled both serial and parallel, and one thread for a single query."""
 
 import contextlib
 import functools
@@ -21,6 +21,7 @@ __all__ = [
     "concurrent_kernels",
     "run_by_rows",
     "run_in_threads",
+    "single_query",
     "single_threaded_blas",
 ]
 
@@ -33,6 +34,8 @@ _active_limits: list[contextlib.ExitStack] = []
 _n_entered = [0]
 _lost_threads = [False]
 _this_thread = threading.local()
+_turns = threading.Lock()
+_layer: list[str] = []  # Numba keeps the layer that it has chosen
 
 
 class CompiledPair(NamedTuple):
@@ -116,6 +119,14 @@ def single_threaded_blas() -> Iterator[None]:
 
     Blocks may be nested and concurrent. The last one to end restores the limit that the first one found.
     """
+    _enter_single_threaded_blas()
+    try:
+        yield
+    finally:
+        _leave_single_threaded_blas()
+
+
+def _enter_single_threaded_blas() -> None:
     with _lock:
         if not _n_entered[0]:
             stack = contextlib.ExitStack()
@@ -123,13 +134,73 @@ def single_threaded_blas() -> Iterator[None]:
             stack.enter_context(find_thread_pools().limit(limits=1, user_api="blas"))
             _active_limits.append(stack)
         _n_entered[0] += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _n_entered[0] -= 1
-            if not _n_entered[0]:
-                _active_limits.pop().close()
+
+
+def _leave_single_threaded_blas() -> None:
+    with _lock:
+        _n_entered[0] -= 1
+        if not _n_entered[0]:
+            _active_limits.pop().close()
+
+
+class _SingleQuery(threading.local):
+    """The block of ``single_query`` of each thread. A class: entering a generator would cost as much as the settings."""
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._n_threads = 1
+        self._has_turn = False
+
+    def __enter__(self) -> None:
+        if self._depth:
+            self._depth += 1
+            return
+        self._n_threads = numba.get_num_threads()
+        if self._n_threads != 1:
+            numba.set_num_threads(1)
+        try:
+            _enter_single_threaded_blas()
+        except BaseException:
+            numba.set_num_threads(self._n_threads)
+            raise
+        self._has_turn = not _is_concurrent()
+        if self._has_turn:
+            _turns.acquire()
+        self._depth = 1
+
+    def __exit__(self, *_: object) -> None:
+        self._depth -= 1
+        if self._depth:
+            return
+        if self._has_turn:
+            _turns.release()
+        _leave_single_threaded_blas()
+        if self._n_threads != 1:
+            numba.set_num_threads(self._n_threads)
+
+
+_query = _SingleQuery()
+
+
+def single_query() -> contextlib.AbstractContextManager[None]:
+    """Settings for one query among concurrent ones: one thread of Numba and BLAS, because there is one row to work on.
+
+    More threads of BLAS would wait for each other several times as long as one query takes, on the cores of the others.
+    Numba's portable threading layer ends the process when two threads enter it at once. With that layer, and until
+    the first kernel has run and the layer is known, queries take turns. A list is made within these settings, and so is each of
+    its parts, which then costs nothing. In a thread whose kernels have one thread anyway, within ``single_threaded_blas``, the
+    settings cost 1 to 2 microseconds; a server works in such threads.
+    """
+    return _query
+
+
+def _is_concurrent() -> bool:
+    if not _layer:
+        try:
+            _layer.append(numba.threading_layer())  # type: ignore[attr-defined]
+        except ValueError:  # no kernel has run yet
+            return False
+    return _layer[0] != "workqueue"
 
 
 def run_in_threads(work: Callable[[_T], None], tasks: Sequence[_T]) -> None:

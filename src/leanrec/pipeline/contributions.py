@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from leanrec.events.user_history import UserHistory
 from leanrec.pipeline.snapshot import Snapshot
-from leanrec.pipeline.user_histories import UserHistory
 from leanrec.protocols import Explainable, Explanation
 from leanrec.types import Int32Array, Queries
 

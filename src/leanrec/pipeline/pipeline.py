@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from leanrec import artifacts, models
+from leanrec.compression.methods import CompressionMethod, count_parts
 from leanrec.data.dataset import Dataset
 from leanrec.data.merge import merge_events
 from leanrec.data.removal import remove_users
@@ -20,6 +21,8 @@ from leanrec.events.event_reader import EventReader
 from leanrec.events.records import DataOrigin
 from leanrec.events.seals import find_forgotten
 from leanrec.events.user_events import EvidenceWeights, UserEvent, to_events, to_milliseconds
+from leanrec.events.user_history import UserHistory
+from leanrec.kernels.threads import single_query
 from leanrec.pacing import pause
 from leanrec.pipeline.catalog import Catalog, ItemRules, Where
 from leanrec.pipeline.contributions import explain_by_single_items, explain_without_hidden, has_other_evidence
@@ -32,7 +35,7 @@ from leanrec.pipeline.lists.list_maker import ListMaker
 from leanrec.pipeline.lists.rules import ListRules
 from leanrec.pipeline.lists.shared_lists import ListStore, SharedLists
 from leanrec.pipeline.lists.sources import CandidateSource, FittedSource, fit_sources
-from leanrec.pipeline.lists.stages import StageTimer
+from leanrec.pipeline.lists.stage_trace import StageTimer
 from leanrec.pipeline.provenance import build_provenance, check_estimator, get_data_origin, get_model_name
 from leanrec.pipeline.query_users import QueryUsers
 from leanrec.pipeline.responses import (
@@ -45,9 +48,9 @@ from leanrec.pipeline.responses import (
     RecordResult,
     RejectedEvent,
 )
-from leanrec.pipeline.scorers import PaddedScorer, single_query, unpad_scorer
+from leanrec.pipeline.scorers import PaddedScorer, unpad_scorer
 from leanrec.pipeline.snapshot import SavedPipeline, Snapshot
-from leanrec.pipeline.user_histories import UserHistories, UserHistory
+from leanrec.pipeline.user_histories import UserHistories
 from leanrec.protocols import Context, Embedder, Estimator, Scorer
 from leanrec.retrieval.choice import check_retrieval, choose_index
 from leanrec.retrieval.recall_watch import RecallWatch
@@ -177,6 +180,15 @@ class Pipeline:
         return cls(
             saved, artifacts.read_manifest(path).get("provenance", {}), artifacts.read_digest(path)[:VERSION_LENGTH]
         )
+
+    def compress(self, method: CompressionMethod, run: Run = _RUN) -> "Pipeline":
+        """The pipeline with a smaller model, made by a method that `leanrec.evaluation.compress` has chosen."""
+        saved = self._merge_events(self._snapshot)
+        smaller = method.compress(saved.model, saved.data, run)
+        described = {"method": str(method), "bytes": sum(count_parts(smaller).values())}
+        # Codes are searched as they are; an index would be as large as the model was.
+        saved = dataclasses.replace(saved, model=smaller, item_index=None)
+        return Pipeline(saved, {**self.provenance, "compression": described})
 
     def save(self, path: str | Path) -> Path:
         """Write model, histories and tables to a folder, with all recorded events."""

@@ -10,10 +10,11 @@ from leanrec.data.dataset import Dataset
 from leanrec.data.vocabulary import Id
 from leanrec.errors import SettingError, UnknownIdError
 from leanrec.events.user_events import EvidenceWeights
+from leanrec.events.user_history import UserHistory
 from leanrec.pipeline.catalog import to_id_list
 from leanrec.pipeline.explanations import get_verb
 from leanrec.pipeline.snapshot import Snapshot
-from leanrec.pipeline.user_histories import UserHistories, UserHistory
+from leanrec.pipeline.user_histories import UserHistories
 from leanrec.types import Int32Array, Queries
 
 __all__ = ["QueryUser", "QueryUsers"]

@@ -1,20 +1,16 @@
-"""Scorers that wrap others and keep their powers, and the thread settings of a single query."""
+"""Scorers that wrap others and keep their powers."""
 
-import contextlib
 import dataclasses
 import functools
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import numba
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from leanrec.data.dataset import Dataset
 from leanrec.data.table import Table
-from leanrec.kernels.threads import single_threaded_blas
 from leanrec.kernels.topk.selection import top_k
 from leanrec.protocols import (
     Embedder,
@@ -31,52 +27,9 @@ from leanrec.protocols import (
 from leanrec.run import Run
 from leanrec.types import CSR, Float32Array, Int32Array, Queries
 
-__all__ = ["ConstantScores", "PaddedScorer", "make_wrapper_class", "pad_scorer", "single_query", "unpad_scorer"]
+__all__ = ["ConstantScores", "PaddedScorer", "make_wrapper_class", "pad_scorer", "unpad_scorer"]
 
 _RUN = Run()
-_TURNS = threading.Lock()
-_LAYER: list[str] = []  # Numba keeps the layer that it has chosen
-
-
-class _SingleQuery(threading.local):
-    """Whether this thread is within `single_query`."""
-
-    is_inside = False
-
-
-_QUERY = _SingleQuery()
-
-
-@contextlib.contextmanager
-def single_query() -> Iterator[None]:
-    """Settings for one query among concurrent ones: one thread of Numba and BLAS, because there is one row to work on.
-
-    More threads of BLAS would wait for each other several times as long as one query takes, on the cores of the others.
-    Numba's portable threading layer ends the process when two threads enter it at once. With that layer, and until
-    the first kernel has run and the layer is known, queries take turns. A list is made within these settings, and so is each of
-    its parts, which then costs nothing.
-    """
-    if _QUERY.is_inside:
-        yield
-        return
-    _QUERY.is_inside = True
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
-    try:
-        with single_threaded_blas(), contextlib.nullcontext() if _is_concurrent() else _TURNS:
-            yield
-    finally:
-        _QUERY.is_inside = False
-        numba.set_num_threads(before)
-
-
-def _is_concurrent() -> bool:
-    if not _LAYER:
-        try:
-            _LAYER.append(numba.threading_layer())  # type: ignore[attr-defined]
-        except ValueError:  # no kernel has run yet
-            return False
-    return _LAYER[0] != "workqueue"
 
 
 def make_wrapper_class(base: type, powers: Mapping[type, type], scorer: Scorer) -> type:

@@ -15,10 +15,10 @@ from leanrec.kernels.csr import build_row
 from leanrec.pipeline.catalog import Catalog
 from leanrec.pipeline.lists.rules import RuleStage
 from leanrec.pipeline.lists.sources import FittedSource, SourceStage
-from leanrec.pipeline.lists.stages import StagePipeline, build_stages, rank_and_fill
 from leanrec.pipeline.scorers import pad_scorer
 from leanrec.protocols import Context, Embedder, Explainable, Scorer, SimilarityEmbedder
 from leanrec.retrieval.approximate import ApproximateIndex
+from leanrec.retrieval.stages import StagePipeline, build_stages, rank_and_fill
 from leanrec.types import Float32Array, Int32Array, Queries, empty_csr
 
 __all__ = ["SavedPipeline", "Snapshot"]

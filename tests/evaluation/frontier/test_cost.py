@@ -21,6 +21,7 @@ from leanrec.models.linear.ease import EASE
 from leanrec.run import Run
 from leanrec.types import Float32Array, Int32Array, Queries
 
+USERS = np.arange(60, dtype=np.int32)  # of the small data set
 FEW = LatencyProtocol(n_requests=40, min_requests=5, max_seconds=5.0, batch_size=16)
 
 
@@ -94,7 +95,7 @@ def test_each_request_is_for_another_user(dataset: Dataset, monkeypatch: pytest.
             return super().score(queries, items)
 
     spy = Spy(Slow(), np.zeros(len(dataset.items), np.float32), seconds=0)
-    found = measure_latency(spy, dataset.queries(), latency=LatencyProtocol(n_requests=100, batch_size=8))
+    found = measure_latency(spy, dataset, USERS, latency=LatencyProtocol(n_requests=100, batch_size=8))
     timed = requested[1 + 20 : -2]
     assert all(len(each) == 1 for each in timed)
     assert [each[0] for each in timed] == [*range(60), *range(40)]
@@ -105,7 +106,7 @@ def test_each_request_is_for_another_user(dataset: Dataset, monkeypatch: pytest.
 def test_a_slow_model_is_timed_with_fewer_requests(dataset: Dataset) -> None:
     slow = SlowModel(Slow(), np.zeros(len(dataset.items), np.float32), seconds=0.004)
     found = measure_latency(
-        slow, dataset.queries(), latency=LatencyProtocol(n_requests=500, max_seconds=0.01, min_requests=7, batch_size=2)
+        slow, dataset, USERS, latency=LatencyProtocol(n_requests=500, max_seconds=0.01, min_requests=7, batch_size=2)
     )
     assert found.n_requests == 7
 
@@ -113,7 +114,7 @@ def test_a_slow_model_is_timed_with_fewer_requests(dataset: Dataset) -> None:
 def test_percentiles_are_observed_times(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     times = np.arange(1, 101) / 1000
     monkeypatch.setattr(cost, "_time_series", lambda *_: (times, 10.0))
-    found = measure_latency(Popularity().fit(dataset), dataset.queries(), latency=FEW)
+    found = measure_latency(Popularity().fit(dataset), dataset, USERS, latency=FEW)
     assert (found.p50, found.p99, found.requests_per_second) == (0.051, 0.1, 10.0)
 
 
@@ -128,7 +129,7 @@ def test_a_busy_machine_gets_a_note(dataset: Dataset, tmp_path: Path, monkeypatc
 
 def test_interrupted_series_are_repeated(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     interruptions(monkeypatch, 9, 0)
-    found = measure_latency(Popularity().fit(dataset), dataset.queries(), latency=FEW)
+    found = measure_latency(Popularity().fit(dataset), dataset, USERS, latency=FEW)
     assert (found.n_interruptions, found.is_noisy) == (0, False)
 
 
@@ -140,7 +141,7 @@ def interruptions(monkeypatch: pytest.MonkeyPatch, *each: int) -> None:
 
 def test_no_queries_raise_a_data_error(dataset: Dataset) -> None:
     with pytest.raises(DataError, match="at least one user"):
-        measure_latency(Popularity().fit(dataset), dataset.queries().block(0, 0))
+        measure_latency(Popularity().fit(dataset), dataset, USERS[:0])
 
 
 def test_matrices_cached_by_an_earlier_model_are_computed_again(larger: Dataset, tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ import pytest
 from conftest import make_dataset
 from leanrec.errors import SettingError
 from leanrec.models import get_model
-from leanrec.pipeline.lists.stages import RankedItems
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.responses import Recommendations
 from leanrec.retrieval.exploration import N_CANDIDATES
+from leanrec.retrieval.stages import RankedItems
 
 DATA = make_dataset(n_users=8, n_items=40, per_user=6)
 USER = DATA.users.ids.tolist()[0]

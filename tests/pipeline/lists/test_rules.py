@@ -19,10 +19,10 @@ from leanrec.pipeline.lists import list_maker
 from leanrec.pipeline.lists.new_items import NewItems
 from leanrec.pipeline.lists.rules import ColumnLimit, ListRules, PinnedItem
 from leanrec.pipeline.lists.sources import CandidateSource
-from leanrec.pipeline.lists.stages import RankedItems, StagePipeline, rank_and_fill
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.responses import Recommendations
 from leanrec.protocols import Context
+from leanrec.retrieval.stages import RankedItems, StagePipeline, rank_and_fill
 from leanrec.types import Queries
 
 STRINGS = np.dtypes.StringDType()

@@ -21,11 +21,13 @@ from leanrec import artifacts
 from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.errors import DataError
-from leanrec.protocols import Estimator, Scorer
-from leanrec.retrieval.exact import ExactRetriever
+from leanrec.events.user_history import UserHistory
+from leanrec.models.baselines.popularity import Popularity
+from leanrec.protocols import Context, Estimator, Scorer
+from leanrec.retrieval.stages import StagePipeline, build_stages, rank_and_fill
 from leanrec.run import Run, measure
 from leanrec.settings import check_at_least, check_positive
-from leanrec.types import Int32Array, Queries
+from leanrec.types import Int32Array
 
 __all__ = [
     "COST_METHOD",
@@ -51,9 +53,10 @@ COST_METHOD: Mapping[str, str] = {
         "and the log are not."
     ),
     "request": (
-        "One user with a history → the ten best items: every item is scored and seen items are left out, on "
-        "one thread, one request after the other, each for another user. Building the history from "
-        "events and HTTP are not included. Where other work interrupted often, the requests are repeated up to "
+        "One user with events → the ten best items, by the code of a server: the history is built from the events, "
+        "every item is scored, seen items are left out, and popularity orders items of equal score and those that the "
+        "model knows nothing of; on one thread, one request after the other, each for another user. Titles, reasons, "
+        "JSON and HTTP are not included. Where other work interrupted often, the requests are repeated up to "
         "twice and the series with the fewest interruptions counts."
     ),
     "first request": "The first such request after the fit, which includes loading or compiling kernels.",
@@ -188,7 +191,8 @@ def measure_cost(
         path = artifacts.save(model, folder, provenance=provenance)
         active = np.flatnonzero(np.diff(fresh.indptr)).astype(np.int32)
         users = run.rng().permutation(active)[: latency.n_requests]
-        requests = measure_latency(model, fresh.queries(users), run=run, latency=latency)
+        fallback = Popularity().fit(fresh, run)
+        requests = measure_latency(model, fresh, users, fallback=fallback, run=run, latency=latency)
     if requests.is_noisy:
         notes.append(
             f"The machine was busy: other work interrupted {requests.n_interruptions} times in {requests.n_requests} "
@@ -208,26 +212,42 @@ def measure_cost(
 
 
 def measure_latency(
-    model: Scorer, queries: Queries, *, run: Run = Run(), latency: LatencyProtocol = LatencyProtocol()
+    model: Scorer,
+    data: Dataset,
+    users: Int32Array,
+    *,
+    fallback: Scorer | None = None,
+    run: Run = Run(),
+    latency: LatencyProtocol = LatencyProtocol(),
 ) -> RequestCost:
-    """Time single requests for the users in ``queries``, in turn, and one call for many of them.
+    """Time single requests for users of a data set, in turn, and one call for many of them.
 
-    Raises DataError if there are no queries.
+    A list is made by the code of a server, from the events of the user to rows and scores of items.
+
+    Args:
+        model: ranks the items of ``data``.
+        data: the data set of the fit, with the events of the users.
+        users: (R,) user rows.
+        fallback: orders items of equal score and fills lists; None leaves lists without evidence empty.
+        run: threads of the call for many users.
+        latency: how many requests are timed.
+
+    Raises DataError if there are no users.
     """
-    if not len(queries):
+    if not len(users):
         raise DataError("Requests can be measured only if at least one user has a history. There is none.")
-    retriever = ExactRetriever(model)
-    singles = [queries.block(at, at + 1) for at in range(len(queries))]
+    requests = _Requests(build_stages(model, fallback, data.rating_range), data, min(latency.top_k, model.n_items))
+    rows = users.tolist()
     with dataclasses.replace(run, threads=1).limit_threads():
-        first = _time_request(retriever, singles[0], latency.top_k)
+        first = requests.time_one(rows[0])
         # Twenty more requests load what is loaded lazily; they are not counted.
-        for single in singles[:20]:
-            retriever.retrieve(single, latency.top_k)
-        times, total, interruptions = _time_quietest_series(retriever, singles, latency)
-    many = queries.block(0, latency.batch_size)
+        for user in rows[:20]:
+            requests.time_one(user)
+        times, total, interruptions = _time_quietest_series(requests, rows, latency)
+    many = users[: latency.batch_size]
     with run.limit_threads():
-        retriever.retrieve(many, latency.top_k)  # a call for many users may use other kernels
-        batch = _time_request(retriever, many, latency.top_k)
+        requests.time_many(many)  # a call for many users may use other kernels
+        batch = requests.time_many(many)
     return RequestCost(
         first_request=first,
         p50=float(np.quantile(times, 0.5, method="higher")),
@@ -235,9 +255,39 @@ def measure_latency(
         requests_per_second=len(times) / total,
         batch_users_per_second=len(many) / batch,
         n_requests=len(times),
-        n_users=min(len(times), len(singles)),
+        n_users=min(len(times), len(rows)),
         n_interruptions=interruptions,
     )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Requests:
+    """Times requests for lists.
+
+    Attributes:
+        stages: make the lists.
+        data: holds the events of the users.
+        top_k: length of the lists.
+    """
+
+    stages: StagePipeline
+    data: Dataset
+    top_k: int
+
+    def time_one(self, user: int) -> float:
+        """Seconds of a list for one user row."""
+        start = time.perf_counter_ns()
+        queries = UserHistory.from_data(self.data, user).to_queries(user, len(self.data.items))
+        rank_and_fill(self.stages, queries, self.top_k, Context())
+        # At least one nanosecond: a coarse clock must not give an infinite rate.
+        return max(1, time.perf_counter_ns() - start) / 1e9
+
+    def time_many(self, users: Int32Array) -> float:
+        """Seconds of one call for many users, whose histories are a matrix already."""
+        queries = self.data.queries(users)
+        start = time.perf_counter_ns()
+        self.stages.run(queries, self.top_k, Context())
+        return max(1, time.perf_counter_ns() - start) / 1e9
 
 
 def _count_interruptions() -> int:
@@ -245,37 +295,28 @@ def _count_interruptions() -> int:
 
 
 def _time_quietest_series(
-    retriever: ExactRetriever, singles: list[Queries], latency: LatencyProtocol
+    requests: _Requests, users: list[int], latency: LatencyProtocol
 ) -> tuple[np.ndarray, float, int]:
     """The first series without many interruptions; of three noisy ones, the least interrupted."""
     found: list[tuple[np.ndarray, float, int]] = []
     for _ in range(_MAX_ROUNDS):
         before = _count_interruptions()
-        times, total = _time_series(retriever, singles, latency)
+        times, total = _time_series(requests, users, latency)
         found.append((times, total, _count_interruptions() - before))
         if found[-1][2] <= _NOISY_SHARE * len(times):
             break
     return min(found, key=lambda series: series[2] / len(series[0]))
 
 
-def _time_series(
-    retriever: ExactRetriever, singles: list[Queries], latency: LatencyProtocol
-) -> tuple[np.ndarray, float]:
+def _time_series(requests: _Requests, users: list[int], latency: LatencyProtocol) -> tuple[np.ndarray, float]:
     """Seconds of each request, and of all of them together."""
     times: list[float] = []
     start = time.perf_counter()
     while len(times) < latency.n_requests:
         if len(times) >= latency.min_requests and time.perf_counter() - start > latency.max_seconds:
             break
-        times.append(_time_request(retriever, singles[len(times) % len(singles)], latency.top_k))
+        times.append(requests.time_one(users[len(times) % len(users)]))
     return np.array(times), time.perf_counter() - start
-
-
-def _time_request(retriever: ExactRetriever, queries: Queries, top_k: int) -> float:
-    start = time.perf_counter_ns()
-    retriever.retrieve(queries, top_k)
-    # At least one nanosecond: a coarse clock must not give an infinite rate.
-    return max(1, time.perf_counter_ns() - start) / 1e9
 
 
 def _warm_up(estimator: Estimator, data: Dataset, run: Run) -> float | None:

@@ -13,8 +13,7 @@ from rich.progress import Progress
 from leanrec.data.dataset import Dataset
 from leanrec.data.engine import SqlEngine, open_engine
 from leanrec.errors import SettingError
-from leanrec.pipeline.lists.blending import OWN_LIST, PINNED, assign_places, blend_lists
-from leanrec.pipeline.lists.stages import PIN
+from leanrec.pipeline.lists.blending import OWN_LIST, PIN, PINNED, assign_places, blend_lists
 from leanrec.pipeline.snapshot import SavedPipeline, Snapshot
 from leanrec.protocols import Context
 from leanrec.run import Run

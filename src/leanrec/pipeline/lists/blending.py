@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from leanrec.pipeline.lists.rules import RuleStage
 from leanrec.pipeline.lists.sources import FittedSource
-from leanrec.pipeline.lists.stages import PIN, RankedItems
+from leanrec.retrieval.stages import RankedItems
 from leanrec.types import Candidates, Float32Array, Int32Array
 
-__all__ = ["NO_ITEM", "OWN_LIST", "PINNED", "BlendedLists", "assign_places", "blend_items", "blend_lists"]
+__all__ = ["NO_ITEM", "OWN_LIST", "PIN", "PINNED", "BlendedLists", "assign_places", "blend_items", "blend_lists"]
 
 OWN_LIST, NO_ITEM, PINNED = -1, -2, -3  # instead of the number of a source
+PIN = "pin"  # the source of a pinned item
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

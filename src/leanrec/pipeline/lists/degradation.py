@@ -7,11 +7,12 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from leanrec.pipeline.lists.stages import RankedItems, StageTimer
+from leanrec.pipeline.lists.stage_trace import StageTimer
 from leanrec.pipeline.responses import RUNGS, DroppedStage, Recommendations, RecommendedItem, StageTrace
 from leanrec.pipeline.snapshot import Snapshot
 from leanrec.protocols import Context
 from leanrec.retrieval.exact import build_item_mask, find_excluded
+from leanrec.retrieval.stages import RankedItems
 from leanrec.settings import check_between, check_one_of, check_positive
 from leanrec.types import Queries
 

@@ -8,10 +8,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from leanrec.events.user_history import UserHistory
 from leanrec.pacing import pause
 from leanrec.pipeline.responses import Recommendations
 from leanrec.pipeline.snapshot import Snapshot
-from leanrec.pipeline.user_histories import UserHistory
 
 __all__ = ["Cache", "CacheKey", "ListCache"]
 

@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from leanrec.events.user_history import UserHistory
+from leanrec.kernels.threads import single_query
 from leanrec.pipeline.catalog import Catalog, ItemRules, Where
 from leanrec.pipeline.contributions import explain_without_hidden
 from leanrec.pipeline.explanations import MAX_TITLES, render_explanation
-from leanrec.pipeline.lists.blending import OWN_LIST, assign_places, blend_items
+from leanrec.pipeline.lists.blending import OWN_LIST, PIN, assign_places, blend_items
 from leanrec.pipeline.lists.degradation import (
     ListOptions,
     OldList,
@@ -20,14 +22,14 @@ from leanrec.pipeline.lists.degradation import (
     trace_without_model,
 )
 from leanrec.pipeline.lists.sources import FittedSource
-from leanrec.pipeline.lists.stages import PIN, RankedItems, StageTimer, build_stages, rank_and_fill, trace_stages
+from leanrec.pipeline.lists.stage_trace import StageTimer, trace_stages
 from leanrec.pipeline.query_users import QueryUser, QueryUsers
 from leanrec.pipeline.responses import DroppedStage, Recommendations, RecommendedItem
-from leanrec.pipeline.scorers import ConstantScores, single_query
+from leanrec.pipeline.scorers import ConstantScores
 from leanrec.pipeline.snapshot import Snapshot
-from leanrec.pipeline.user_histories import UserHistory
 from leanrec.protocols import Context, Explainable
 from leanrec.retrieval.exploration import N_CANDIDATES, draw_places
+from leanrec.retrieval.stages import RankedItems, build_stages, rank_and_fill
 from leanrec.types import Candidates, Queries
 from leanrec.unique_ids import make_id
 

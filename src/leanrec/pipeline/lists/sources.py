@@ -12,10 +12,10 @@ from leanrec.data.dataset import Dataset
 from leanrec.data.table import Table
 from leanrec.errors import DataError, SettingError
 from leanrec.pipeline.catalog import Catalog, Where
-from leanrec.pipeline.lists.stages import StagePipeline, build_stages
 from leanrec.pipeline.provenance import check_estimator, get_model_name
 from leanrec.pipeline.scorers import pad_scorer, unpad_scorer
 from leanrec.protocols import Context, Estimator, Extendable, Scorer
+from leanrec.retrieval.stages import StagePipeline, build_stages
 from leanrec.run import Run
 from leanrec.settings import check_at_least
 from leanrec.types import Candidates, Queries

@@ -12,11 +12,11 @@ from leanrec.data.dataset import Dataset
 from leanrec.data.table import Table
 from leanrec.kernels.topk.inner_product import ItemIndex
 from leanrec.models import get_model
-from leanrec.pipeline.lists.stages import ClipRatings, RankedItems, StageTimer, build_stages, rank_and_fill
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.scorers import pad_scorer
 from leanrec.protocols import Context, RatingPredictor, Scorer
 from leanrec.retrieval.exact import ExactRetriever
+from leanrec.retrieval.stages import ClipRatings, RankedItems, build_stages, rank_and_fill
 from leanrec.run import Run
 from leanrec.types import Candidates, Queries, empty_csr
 
@@ -190,12 +190,3 @@ def test_a_padded_fallback_ranks_added_items_last(dataset: Dataset) -> None:
     found = rank_and_fill(stages, empty, 42, Context())
     assert found.from_fallback
     assert found.rows[-2:] == (40, 41)
-
-
-def test_a_timer_adds_up_what_a_stage_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = iter([1.0, 1.5, 2.0, 2.25])
-    monkeypatch.setattr("leanrec.pipeline.lists.stages.time.perf_counter", lambda: next(now))
-    timer = StageTimer()
-    for stage in ("rules", "retrieve", "rules"):
-        timer.end_stage(stage)
-    assert timer.milliseconds == {"rules": 750.0, "retrieve": 500.0}
