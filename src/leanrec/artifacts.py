@@ -59,6 +59,7 @@ _HOMES = {
     "recorded_state": "leanrec.pipeline.recorded_state",
     "sources": "leanrec.pipeline.lists.sources",
     "approximate": "leanrec.retrieval.approximate",
+    "packed_weights": "leanrec.compression.weights.packed_weights",
     "new_items": "leanrec.pipeline.lists.new_items",
     "rating_bias": "leanrec.kernels.solvers.rating_bias",
     "profiles": "leanrec.features.profiles",
@@ -87,6 +88,7 @@ _HOMES = {
     "graph.training": "leanrec.models.graph.core.training",
     "deep.fold_in": "leanrec.models.deep.core.fold_in",
     "codes.half": "leanrec.compression.vectors.half",
+    "codes.scalar": "leanrec.compression.vectors.scalar",
 }
 # Advice as calls of the library, which the command line shows as commands.
 _FIT = "Pipeline.fit(get_model({!r})(), ingest({!r})[0]).save({!r})"

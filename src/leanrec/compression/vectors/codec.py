@@ -14,6 +14,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from leanrec.compression.methods import count_parts
 from leanrec.errors import DataError
 from leanrec.field_checks import ArrayShape
 from leanrec.kernels.threads import run_in_threads
@@ -27,7 +28,7 @@ from leanrec.kernels.topk.selection import (
 )
 from leanrec.types import CSR, Float32Array, Int32Array
 
-__all__ = ["TILE_ROWS", "TiledCodes", "VectorCodec", "VectorCodes", "check_vectors", "count_nested_bytes"]
+__all__ = ["TILE_ROWS", "TiledCodes", "VectorCodec", "VectorCodes", "check_vectors"]
 
 # Rows that are decoded at a time: 1 MB at 256 dimensions, which stays in the second-level cache.
 TILE_ROWS = 1024
@@ -135,7 +136,7 @@ class TiledCodes(abc.ABC):
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        return count_nested_bytes(self)
+        return sum(count_parts(self).values())
 
     @functools.cached_property
     def norms(self) -> Float32Array:
@@ -157,8 +158,8 @@ class TiledCodes(abc.ABC):
             return scores
         if np.ndim(items) == 1:
             return np.asarray(projected @ self.decode_tile(np.asarray(items)).T, np.float32)
-        scores = [self.decode_tile(each) @ query for each, query in zip(items, projected, strict=True)]
-        return np.asarray(scores, np.float32).reshape(np.shape(items))
+        chosen = [self.decode_tile(each) @ query for each, query in zip(items, projected, strict=True)]
+        return np.asarray(chosen, np.float32).reshape(np.shape(items))
 
     def score_tile(self, projected: Float32Array, rows: slice) -> Float32Array:
         """(B, K) products of queries in the space of the codes with at most 1,024 rows."""
@@ -233,18 +234,3 @@ def check_vectors(V: NDArray[Any]) -> Float32Array:
         row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
         raise DataError(f"Vectors must be finite. Row {row} has NaN or infinity; fit the model again.")
     return vectors
-
-
-def count_nested_bytes(value: Any) -> int:
-    """Bytes of all arrays inside a dataclass, at whatever depth."""
-    if isinstance(value, np.ndarray):
-        return int(value.nbytes)
-    if isinstance(value, tuple):
-        return sum(map(count_nested_bytes, value))
-    if isinstance(value, dict):
-        return sum(map(count_nested_bytes, value.values()))
-    if hasattr(value, "indptr"):
-        return int(value.data.nbytes + value.indices.nbytes + value.indptr.nbytes)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return sum(count_nested_bytes(getattr(value, field.name)) for field in dataclasses.fields(value))
-    return 0
