@@ -1,0 +1,63 @@
+"""Methods of compression: what may be done to a fitted model of each kind within a number of bytes."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from leanrec.data.dataset import Dataset
+from leanrec.protocols import Scorer
+from leanrec.run import Run
+
+__all__ = ["CompressionMethod", "count_parts"]
+
+
+@runtime_checkable
+class CompressionMethod(Protocol):
+    """A way to make a fitted model smaller: a frozen dataclass of settings, whose text names it."""
+
+    def estimate_bytes(self, model: Scorer) -> float:
+        """Bytes of the arrays of the compressed model, before it is made. An upper bound."""
+        ...
+
+    def compress(self, model: Scorer, data: Dataset, run: Run = ...) -> Scorer:
+        """The smaller model, with the powers of ``model``. The same for the same seed.
+
+        Args:
+            model: the fitted model. It does not change.
+            data: what it was fitted on.
+            run: seed and threads.
+        """
+        ...
+
+
+def count_parts(model: Any) -> dict[str, int]:
+    """Bytes of the arrays of a model by the name of their part, largest first: what its artifact holds, without headers.
+
+    Caches are not counted. Arrays of the same name in different parts are counted together.
+    """
+    parts: dict[str, int] = {}
+    for name, array in _list_arrays(model, ""):
+        parts[name] = parts.get(name, 0) + array.nbytes
+    return dict(sorted(parts.items(), key=lambda part: -part[1]))
+
+
+def _list_arrays(value: Any, name: str) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Every array of a model with the name of its field."""
+    if isinstance(value, np.ndarray):
+        yield name, value
+        return
+    children: Iterable[tuple[str, Any]] = ()
+    if sp.issparse(value):
+        children = ((f"{name}.{part}", getattr(value, part)) for part in ("data", "indices", "indptr"))
+    elif isinstance(value, Mapping):
+        children = ((str(key), each) for key, each in value.items())
+    elif isinstance(value, tuple):
+        children = ((name, each) for each in value)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        children = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value) if field.init)
+    for child, each in children:
+        yield from _list_arrays(each, child)

@@ -1,0 +1,1 @@
+"""Compression by measurement: what a smaller model costs in ranking quality, and the choice of one."""

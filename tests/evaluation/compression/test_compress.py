@@ -1,0 +1,114 @@
+"""The choice of a compression by measurement."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from leanrec.data.dataset import Dataset
+from leanrec.data.splits.split import Split, split
+from leanrec.errors import SettingError
+from leanrec.evaluation.compression.compress import compress
+from leanrec.evaluation.compression.result import CompressionResult
+from leanrec.evaluation.compression.target import CompressionTarget
+from leanrec.models.linear.ease import EASE, EASEModel
+from leanrec.protocols import Scorer
+from leanrec.run import Run
+
+RUN = Run(seed=1, threads=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class KeepLargest:
+    """Keeps the largest weights of EASE, at 8 bytes each."""
+
+    per_item: int
+
+    def __str__(self) -> str:
+        return f"{self.per_item} weights an item"
+
+    def estimate_bytes(self, model: Scorer) -> float:
+        return (8.0 * self.per_item + 4) * model.n_items + 4
+
+    def compress(self, model: Any, data: Dataset, run: Run = RUN) -> Scorer:
+        weights = np.zeros_like(model.weights)
+        rows = np.argsort(-np.abs(model.weights), axis=1)[:, : self.per_item]
+        np.put_along_axis(weights, rows, np.take_along_axis(model.weights, rows, 1), 1)
+        return EASEModel(model.settings, sp.csr_array(weights))
+
+
+METHODS = tuple(KeepLargest(n) for n in (1, 2, 4, 8, 16))
+
+
+@pytest.fixture(scope="module")
+def parts(dataset: Dataset) -> Split:
+    return split(dataset, "random", valid=0.2, test=0.2, seed=1)
+
+
+@pytest.fixture(scope="module")
+def model(parts: Split) -> EASEModel:
+    return EASE(l2=5).fit(parts.train, RUN)
+
+
+def choose(model: EASEModel, parts: Split, **limits: Any) -> CompressionResult:
+    target = CompressionTarget(**limits)
+    return compress(model, parts.train, parts.valid, target, report=parts.test, methods=METHODS, k=5, run=RUN)
+
+
+def test_the_best_within_the_bytes_is_chosen(model: EASEModel, parts: Split) -> None:
+    result = choose(model, parts, bytes_per_item=80)
+    assert {name for name, _, _ in result.tried} == {f"{n} weights an item" for n in (1, 2, 4, 8)}
+    best = min(result.tried, key=lambda each: each[2].value)
+    assert result.chosen.name == best[0]
+    assert result.chosen.bytes_per_item <= 80
+    assert not result.violation
+    assert result.halved is not None
+    assert result.halved.n_bytes <= result.chosen.n_bytes / 2
+    assert result.base.parts == {"weights": 4 * model.n_items**2}
+
+
+def test_the_smallest_within_the_loss_is_chosen(model: EASEModel, parts: Split) -> None:
+    result = choose(model, parts, loss=0.3)
+    within = [size for _, size, loss in result.tried if loss.high <= 0.3]
+    assert result.chosen.n_bytes == min(within)
+    assert result.chosen.chosen_loss.high <= 0.3
+
+
+def test_a_target_out_of_reach_gives_the_closest(model: EASEModel, parts: Split) -> None:
+    result = choose(model, parts, loss=0.0)
+    assert result.violation.startswith("its loss may be")
+    assert "out of reach" in result.summary()[0]
+    slow = choose(model, parts, p99=1e-9)
+    assert slow.violation.startswith("p99 ")
+    with pytest.raises(SettingError, match="No method makes"):
+        choose(model, parts, bytes_per_item=3)
+
+
+def test_the_same_seed_gives_the_same_result(model: EASEModel, parts: Split) -> None:
+    one, two = (choose(model, parts, bytes_per_item=80) for _ in range(2))
+    assert one.tried == two.tried
+    assert one.chosen.losses == two.chosen.losses
+
+
+def test_a_result_is_plain_and_tells_itself(model: EASEModel, parts: Split) -> None:
+    result = choose(model, parts, bytes_per_item=80)
+    plain = result.to_dict()
+    assert plain["chosen"]["bytes_per_item"] == result.chosen.bytes_per_item
+    assert "model" not in plain["chosen"]
+    names, rows = result.table()
+    assert all(len(row) == len(names) for row in rows)
+    assert "One more halving" in " ".join(result.summary())
+
+
+def test_bytes_without_a_method_are_refused(dataset: Dataset, parts: Split) -> None:
+    @dataclasses.dataclass(frozen=True, eq=False)
+    class Constant:
+        n_items: int
+
+        def score(self, queries: Any, items: Any = None) -> Any:
+            return np.ones((len(queries), self.n_items), np.float32)
+
+    with pytest.raises(SettingError, match="No method makes a Constant smaller"):
+        compress(Constant(len(dataset.items)), parts.train, parts.valid, CompressionTarget(bytes=10), run=RUN)
