@@ -370,6 +370,28 @@ class TestExperiment:
         page.keyboard.press("End")
         expect(page.locator("#experiment .chart [role=status]")).to_contain_text(f"{_N_USERS} users: difference ")
 
+    def test_another_version_is_estimated_when_it_is_asked_for(self, open_part: Callable[..., Any]) -> None:
+        page = open_part("experiment")
+        assert page.locator("#off-policy-version option").count() == 2
+        page.click("#off-policy-estimate")
+        expect(page.locator("#off-policy h3")).to_contain_text("Version ", timeout=60_000)
+        problem = {"version": "v", "problem": "No support: the target does nothing of what was logged."}
+        page.route("**/dashboard/off-policy*", lambda route: route.fulfill(json=problem))
+        page.click("#off-policy-estimate")
+        expect(page.locator("#off-policy .verdict")).to_contain_text("No support")
+        estimates = [
+            {"method": method, "value": 0.1, "low": low, "high": 0.12, "logged": 0.09, "n": 4000, "effective_n": 321.4}
+            for method, low in (("snips", 0.08), ("ips", None), ("dr", 0.085))
+        ]
+        answer = {"version": "v", "lists": 1000, "skipped": {"nothing was drawn": 7}, "estimates": estimates}
+        page.route("**/dashboard/off-policy*", lambda route: route.fulfill(json=answer))
+        page.click("#off-policy-estimate")
+        rows = page.locator("#off-policy tbody tr")
+        expect(rows).to_have_count(3)
+        assert rows.nth(2).inner_text().split("\t") == ["doubly robust", "0.1", "0.085", "0.12", "0.09", "4,000", "321"]
+        assert rows.nth(1).inner_text().split("\t")[2] == "–"
+        expect(page.locator("#off-policy")).to_contain_text("7 lists were left out, because nothing was drawn.")
+
 
 class TestVersions:
     def test_a_change_is_confirmed_first(self, open_part: Callable[..., Any], served: Served) -> None:
@@ -456,4 +478,6 @@ def test_a_server_without_keys_names_the_commands(browser: Any, tmp_path: Path) 
         assert page.locator("#part-versions button").count() == 0
         page.click("#tab-experiment")
         expect(page.locator("#experiment")).to_contain_text("None of its lists has an arm.", timeout=60_000)
+        expect(page.locator("#off-policy")).to_contain_text("With a store of versions another one can be estimated.")
+        expect(page.locator("#off-policy-form")).to_be_hidden()
         page.close()

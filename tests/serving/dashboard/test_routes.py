@@ -16,6 +16,7 @@ from leanrec.online import LivePipeline, VersionStore
 from leanrec.pipeline import Pipeline
 from leanrec.serving.app import create_app
 from leanrec.serving.dashboard.experiment_reports import ExperimentReports
+from leanrec.serving.dashboard.off_policy_reports import OffPolicyReports
 from leanrec.serving.security.api_keys import ApiKeys, add_key
 from leanrec.serving.serving_settings import ServingSettings
 
@@ -112,6 +113,24 @@ class TestTraffic:
         plain.get("/")
         plain.get("/metrics")
         assert plain.get("/dashboard/traffic").json()["samples"][-1]["requests"]["answered"] == counts[0] == counts[1]
+
+
+class TestOffPolicy:
+    def test_a_version_of_the_store_is_estimated(
+        self, client: httpx.Client, store: VersionStore, keys: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = []
+        monkeypatch.setattr(OffPolicyReports, "read", lambda _, version: asked.append(version.path) or {"lists": 3})
+        last = store.versions()[-1]
+        assert client.get("/dashboard/off-policy", params={"version": last.id}).json() == {"lists": 3}
+        assert asked == [last.path]
+        unknown = client.get("/dashboard/off-policy?version=zz")
+        assert (unknown.status_code, "must begin the id of one version" in unknown.text) == (404, True)
+        headers = {"Authorization": f"Bearer {keys['client']}"}
+        assert client.get("/dashboard/off-policy?version=zz", headers=headers).status_code == 403
+
+    def test_one_model_without_versions(self, plain: httpx.Client) -> None:
+        assert plain.get("/dashboard/off-policy?version=a").status_code == 409
 
 
 class TestVersions:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["experiments"]
 
-_METHODS = ("snips", "ips", "dr")
 _WORDS = {
     "better": "{arm} is better than {control}",
     "worse": "{arm} is worse than {control}",
@@ -186,14 +185,14 @@ def _report_off_policy(
     until: float,
 ) -> None:
     from leanrec.online import VersionStore
-    from leanrec.online.experiments import estimate_value, replay_policy
+    from leanrec.online.experiments import replay_policy
     from leanrec.online.version_store import find_pipeline_path, is_version_store
     from leanrec.pipeline.pipeline import Pipeline
 
     is_path = Path(version).is_dir() or not is_version_store(model)
     path = find_pipeline_path(Path(version)) if is_path else VersionStore(model).find(version).path
     replayed = replay_policy(log, Pipeline.load(path), since=since, until=until, event_type=event_type)
-    found = [estimate_value(replayed.decisions, method, level=level) for method in _METHODS]  # type: ignore[arg-type]
+    found = replayed.estimate_values(level)
     if as_json:
         listed = {"version": version, "lists": replayed.n_lists, "skipped": replayed.skipped}
         output.print_json(listed | {"estimates": [dataclasses.asdict(each) for each in found]})

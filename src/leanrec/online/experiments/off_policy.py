@@ -15,7 +15,7 @@ from scipy import stats
 from leanrec.errors import DataError
 from leanrec.settings import check_at_least, check_between, check_one_of
 
-__all__ = ["LoggedDecisions", "PolicyValue", "estimate_value"]
+__all__ = ["LoggedDecisions", "Method", "PolicyValue", "estimate_value"]
 
 Method = Literal["ips", "snips", "dr", "sndr"]
 Float64Array = NDArray[np.float64]

@@ -13,7 +13,7 @@ from leanrec.errors import DataError, UnknownIdError
 from leanrec.events.event_reader import EventReader
 from leanrec.events.records import ServedList
 from leanrec.events.user_events import UserEvent, to_events
-from leanrec.online.experiments.off_policy import LoggedDecisions
+from leanrec.online.experiments.off_policy import LoggedDecisions, Method, PolicyValue, estimate_value
 from leanrec.online.experiments.report import read_events
 from leanrec.online.experiments.reward_model import predict_rewards
 from leanrec.pipeline.pipeline import Pipeline
@@ -21,6 +21,8 @@ from leanrec.pipeline.replay import replay_hidden, replay_items
 from leanrec.types import Int32Array
 
 __all__ = ["ReplayedPolicy", "replay_policy"]
+
+_METHODS: tuple[Method, ...] = ("snips", "ips", "dr")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,6 +47,13 @@ class ReplayedPolicy:
     places: Int32Array
     shown: Int32Array
     wanted: Int32Array
+
+    def estimate_values(self, level: float = 0.95) -> tuple[PolicyValue, ...]:
+        """What the version would have earned, by SNIPS, IPS and the doubly robust estimate; see `estimate_value`.
+
+        Raises DataError if the log has no support for the version.
+        """
+        return tuple(estimate_value(self.decisions, method, level=level) for method in _METHODS)
 
 
 @dataclasses.dataclass(frozen=True)

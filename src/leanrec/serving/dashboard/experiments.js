@@ -1,6 +1,7 @@
 // Experiment: arms, sample ratio, and the difference with an interval that holds at every look, as it went on.
 
 import { LineChart } from "./charts.js";
+import { refreshVersionsToEstimate, startOffPolicy } from "./off-policy.js";
 import { $, createElement, createTable, fetchJson, formatCount, formatNumber, formatSigned, formatTime, replaceContent } from "./page.js";
 
 const WORDS = {
@@ -14,6 +15,7 @@ const WORDS = {
 const MISMATCH = 0.001; // p-value from which on there is a verdict
 
 export async function refreshExperiment() {
+  await refreshVersionsToEstimate();
   $("experiment-status").textContent = "The log is read …";
   try {
     showExperiment(await fetchJson("/dashboard/experiment"));
@@ -71,4 +73,5 @@ function createComparison({ arm, difference, verdict, looks }, control, level) {
 
 export function startExperiment(withErrors) {
   $("experiment-again").addEventListener("click", () => withErrors(refreshExperiment));
+  startOffPolicy(withErrors);
 }

@@ -15,6 +15,7 @@ from leanrec.errors import ArtifactError, ConflictError
 from leanrec.online.version_store import VersionStore
 from leanrec.serving.dashboard.drift_reports import DriftReports
 from leanrec.serving.dashboard.experiment_reports import ExperimentReports
+from leanrec.serving.dashboard.off_policy_reports import OffPolicyReports
 from leanrec.serving.dashboard.page_files import PAGE_FILES
 from leanrec.serving.dashboard.traffic_history import TrafficHistory
 from leanrec.serving.event_requests import EventRecorder
@@ -53,6 +54,7 @@ def add_dashboard(
     app.add_api_route("/dashboard/drift", handlers.get_drift, methods=["GET"], include_in_schema=False)
     app.add_api_route("/dashboard/versions", handlers.get_versions, methods=["GET"], include_in_schema=False)
     app.add_api_route("/dashboard/experiment", handlers.get_experiment, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/dashboard/off-policy", handlers.get_off_policy, methods=["GET"], include_in_schema=False)
     app.add_api_route("/dashboard/versions", handlers.post_versions, methods=["POST"], include_in_schema=False)
     # The page loads nothing from other hosts, except images that the item table names, and cannot be framed.
     image_sources = "'self' data: https:" if recorder.live.pipeline.catalog.image_column else "'self' data:"
@@ -78,6 +80,7 @@ class _DashboardHandlers:
         self._may_change = may_change
         self._reports: ExperimentReports | None = None
         self._drift_reports = DriftReports(self._log.location)
+        self._off_policy_reports = OffPolicyReports(self._log.location)
 
     def get_traffic(self, after: float = 0.0) -> dict[str, Any]:
         """Sums of all processes since the start, at each look later than a time, and the state of the server now."""
@@ -122,9 +125,7 @@ class _DashboardHandlers:
 
     def post_versions(self, request: _ChangeVersionRequest) -> dict[str, Any]:
         """Promote a version, go back to the one before, or stop the trial, unless there was another change meanwhile."""
-        store = self._live.store
-        if store is None:
-            raise HTTPException(409, "The server must serve a store of versions. It serves one model.")
+        store = self._find_store()
         if not self._may_change:
             raise HTTPException(403, "Only a server with keys changes versions here. Use the command leanrec versions.")
         try:
@@ -138,6 +139,19 @@ class _DashboardHandlers:
         if self._reports is None:
             self._reports = ExperimentReports(self._log.location, self._live.store)
         return self._reports.read()
+
+    def get_off_policy(self, version: str) -> dict[str, Any]:
+        """What a version would have earned, from lists that explored; at most five minutes old."""
+        try:
+            found = self._find_store().find(version)
+        except ArtifactError as error:
+            raise HTTPException(404, str(error)) from error
+        return self._off_policy_reports.read(found)
+
+    def _find_store(self) -> VersionStore:
+        if self._live.store is None:
+            raise HTTPException(409, "The server must serve a store of versions. It serves one model.")
+        return self._live.store
 
     def _change_version(self, store: VersionStore, request: _ChangeVersionRequest) -> None:
         if request.action == "rollback":
