@@ -8,10 +8,18 @@ from leanrec.kernels.threads import MIN_ROWS_FOR_THREADS, compile_serial_and_par
 from leanrec.kernels.topk.selection import ItemMask, mask_array, sift_down, sort_heap
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
-__all__ = ["dot_scores", "gather_scores", "history_contributions", "history_scores", "top_k_sparse"]
+__all__ = [
+    "COLUMN_BLOCK",
+    "dot_scores",
+    "gather_scores",
+    "history_contributions",
+    "history_scores",
+    "select_from_sums",
+    "top_k_sparse",
+]
 
 # Columns with a nonzero sum are tracked in blocks of this size, so that the inner loop has no branch.
-_BLOCK = 64
+COLUMN_BLOCK = 64
 
 
 def gather_scores(scores: Float32Array, items: Int32Array | None) -> Float32Array:
@@ -202,28 +210,43 @@ def _multiply_sparse(product, out):  # type: ignore[no-untyped-def]  # noqa: ANN
 def _select_rows_of_worker(worker, workers, n, product, masked, mask, lists):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Every ``workers``-th row, from row ``worker`` on."""
     starts, data, begin, end, indices, weights = product
-    sums, has_entry = np.zeros(n, np.float32), np.zeros(n // _BLOCK + 1, np.bool_)
+    sums, has_entry = np.zeros(n, np.float32), np.zeros(n // COLUMN_BLOCK + 1, np.bool_)
     for row in range(worker, len(starts) - 1, workers):
         for entry in range(starts[row], starts[row + 1]):
             weight = data[entry]
             for other in range(begin[entry], end[entry]):
                 sums[indices[other]] += weight * weights[other]
-                has_entry[indices[other] // _BLOCK] = True
-        lists[2][row] = _are_equal(sums, has_entry)
-        seen = masked[1][masked[0][row] : masked[0][row + 1]]
-        for column in seen:
-            sums[column] = -np.inf
-        if lists[0].shape[1]:
-            _fill_list(sums, has_entry, mask, lists[0][row], lists[1][row])
-        for column in seen:
-            sums[column] = 0
-        _clear_sums(sums, has_entry)
+                has_entry[indices[other] // COLUMN_BLOCK] = True
+        select_from_sums(row, sums, has_entry, masked, mask, lists)
 
 
 @compile_serial_and_parallel
 def _select_rows(workers, n, product, masked, mask, lists):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     for worker in numba.prange(workers):
         _select_rows_of_worker(worker, workers, n, product, masked, mask, lists)
+
+
+@numba.njit(cache=True, nogil=True)
+def select_from_sums(row, sums, has_entry, masked, mask, lists):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Fill the list of one row from its N sums, and set them and ``has_entry``, which has a flag for each block, to 0.
+
+    Args:
+        row: row of the lists.
+        sums: (N,) float32.
+        has_entry: (N / 64 + 1,) bool, False for blocks of columns that have no entry.
+        masked: row starts and columns that are left out.
+        mask: (N,) columns that may be chosen; an empty one allows all.
+        lists: items, scores and whether a row is constant, of all rows; see ``top_k_sparse``.
+    """
+    lists[2][row] = _are_equal(sums, has_entry)
+    seen = masked[1][masked[0][row] : masked[0][row + 1]]
+    for column in seen:
+        sums[column] = -np.inf
+    if lists[0].shape[1]:
+        _fill_list(sums, has_entry, mask, lists[0][row], lists[1][row])
+    for column in seen:
+        sums[column] = 0
+    _clear_sums(sums, has_entry)
 
 
 @numba.njit(cache=True)
@@ -233,7 +256,7 @@ def _are_equal(sums, has_entry):  # type: ignore[no-untyped-def]  # noqa: ANN001
     for block in range(len(has_entry)):
         # If the first sum is 0, a block without entries cannot differ.
         if has_entry[block] or first != 0:
-            for column in range(block * _BLOCK, min(block * _BLOCK + _BLOCK, len(sums))):
+            for column in range(block * COLUMN_BLOCK, min(block * COLUMN_BLOCK + COLUMN_BLOCK, len(sums))):
                 if sums[column] != first:
                     return False
     return True
@@ -262,11 +285,8 @@ def _push_above(sums, has_entry, mask, above, items, best):  # type: ignore[no-u
     for block in range(len(has_entry)):
         if not has_entry[block]:
             continue
-        start, stop = block * _BLOCK, min(block * _BLOCK + _BLOCK, len(sums))
-        better = 0
-        for column in range(start, stop):
-            better += sums[column] > floor
-        if better == 0:
+        start, stop = block * COLUMN_BLOCK, min(block * COLUMN_BLOCK + COLUMN_BLOCK, len(sums))
+        if not _any_above(sums[start:stop], floor):
             continue
         for column in range(start, stop):
             score = sums[column]
@@ -275,6 +295,15 @@ def _push_above(sums, has_entry, mask, above, items, best):  # type: ignore[no-u
                 floor = max(best[0], above)
                 found += 1
     return min(found, len(items))
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc"})
+def _any_above(values, floor):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    # Counted in float32, the width of the values, so that sixteen are compared at once.
+    above = np.float32(0)
+    for at in range(len(values)):
+        above += np.float32(1) if values[at] > floor else np.float32(0)
+    return above > 0
 
 
 @numba.njit(cache=True)
@@ -288,4 +317,4 @@ def _clear_sums(sums, has_entry):  # type: ignore[no-untyped-def]  # noqa: ANN00
     for block in range(len(has_entry)):
         if has_entry[block]:
             has_entry[block] = False
-            sums[block * _BLOCK : block * _BLOCK + _BLOCK] = 0
+            sums[block * COLUMN_BLOCK : block * COLUMN_BLOCK + COLUMN_BLOCK] = 0
