@@ -93,12 +93,12 @@ def _decode_row(
     for plane in planes:
         rest -= plane
         n_bytes = (width * plane + 7) // 8
-        weight, mask = np.float32(1 << rest), np.uint8((1 << plane) - 1)
+        part = packed[start : start + n_bytes]
         for lane in range(8 // plane):
-            first, shift = lane * n_bytes, np.uint8(lane * plane)
-            part = out[first : min(first + n_bytes, width)]
-            for k in range(len(part)):
-                part[k] += weight * np.float32((packed[start + k] >> shift) & mask)
+            first, shift = lane * n_bytes, lane * plane
+            # Masked and not shifted: only bytes are computed with, so that the loop is vectorized.
+            mask, weight = np.uint8(((1 << plane) - 1) << shift), np.float32(2.0 ** (rest - shift))
+            _add_lane(part, mask, weight, out[first : min(first + n_bytes, width)])
         start += n_bytes
     for d in range(width):
         out[d] *= step
@@ -120,7 +120,7 @@ def _dot_rows(
         out[row] = steps[row] * (_dot_row(packed[row], planes, query) - offset)
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+@numba.njit(cache=True, nogil=True)
 def _dot_row(packed: UInt8Array, planes: NDArray[np.int64], query: Float32Array) -> np.float32:
     """Σ c_d · query_d over the codes of a row."""
     width, start, total = len(query), 0, np.float32(0)
@@ -130,12 +130,24 @@ def _dot_row(packed: UInt8Array, planes: NDArray[np.int64], query: Float32Array)
     for plane in planes:
         rest -= plane
         n_bytes = (width * plane + 7) // 8
-        mask, subtotal = np.uint8((1 << plane) - 1), np.float32(0)
+        part = packed[start : start + n_bytes]
         for lane in range(8 // plane):
-            first, shift = lane * n_bytes, np.uint8(lane * plane)
-            part = query[first : min(first + n_bytes, width)]
-            for k in range(len(part)):
-                subtotal += np.float32((packed[start + k] >> shift) & mask) * part[k]
-        total += np.float32(1 << rest) * subtotal
+            first, shift = lane * n_bytes, lane * plane
+            mask, weight = np.uint8(((1 << plane) - 1) << shift), np.float32(2.0 ** (rest - shift))
+            total += weight * _dot_lane(part, mask, query[first : min(first + n_bytes, width)])
         start += n_bytes
+    return total
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_lane(packed: UInt8Array, mask: np.uint8, weight: np.float32, out: Float32Array) -> None:
+    for k in range(len(out)):
+        out[k] += weight * np.float32(np.uint8(packed[k] & mask))
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def _dot_lane(packed: UInt8Array, mask: np.uint8, query: Float32Array) -> np.float32:
+    total = np.float32(0)
+    for k in range(len(query)):
+        total += np.float32(np.uint8(packed[k] & mask)) * query[k]
     return total
