@@ -21,7 +21,10 @@ from leanrec.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from leanrec.data.dataset import Dataset
     from leanrec.evaluation.frontier.frontier import Frontier
+    from leanrec.pipeline.pipeline import Pipeline
+    from leanrec.run import Run
 
 __all__ = ["draw_plots", "frontier", "print_frontier"]
 
@@ -44,6 +47,15 @@ def frontier(
     save_models: Annotated[
         bool, typer.Option("--save-models", help="Save every fitted model in the folder of the plots.")
     ] = False,
+    compress: Annotated[
+        bool, typer.Option("--compress/--no-compress", help="Also measure smaller versions of each fitted model.")
+    ] = True,
+    pick: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the best within the budget, or the closest, fitted on all data and made as small."
+        ),
+    ] = None,
     as_json: Json = False,
     data: DataOptions,
     split: SplitOptions,
@@ -72,14 +84,31 @@ def frontier(
         split=split.apply_split(ingested, data, run),
         run=run,
         save=out / "models" if save_models else None,
+        compress=compress,
     )
     plots = draw_plots(result, out)
+    picked = None if pick is None else _fit_winner(result, ingested.data, run).save(pick)
     if as_json:
-        output.print_json(result.to_dict() | {"data": ingested.report.to_dict(), "plots": plots})
+        output.print_json(result.to_dict() | {"data": ingested.report.to_dict(), "plots": plots, "picked": picked})
         return
     print_frontier(result)
     for plot in plots:
         output.print_note(f"Plot: {plot}")
+    if picked is not None:
+        command = output.format_command("serve", picked)
+        output.print_note(f"Saved to {picked}, fitted on all data. Try it: {command}")
+
+
+def _fit_winner(result: "Frontier", data: "Dataset", run: "Run") -> "Pipeline":
+    """The best result, or the closest where none is within the budget, fitted on all data and made as small as it was."""
+    from leanrec.errors import BudgetError
+    from leanrec.pipeline.pipeline import Pipeline
+
+    winner = result.best or result.closest
+    if winner is None or winner.estimator is None:
+        raise BudgetError("There is no model to pick: none could be fitted within the limits. Raise a limit.")
+    pipeline = Pipeline.fit(winner.estimator, data, run.restart())
+    return pipeline if winner.compression is None else pipeline.compress(winner.compression, run)
 
 
 def draw_plots(result: "Frontier", out: Path) -> list[Path]:

@@ -45,7 +45,7 @@ class Frontier:
     """Quality and cost of several models, and the selected one.
 
     Attributes:
-        results: one for each model, in the order of the candidates.
+        results: one for each model, in the order of the candidates, followed by its smaller versions.
         budget: the limits.
         selection: best, closest and equivalents.
         metric: the quality metric of the selection.
@@ -163,6 +163,7 @@ def frontier(
     isolate: bool = True,
     latency: LatencyProtocol = LatencyProtocol(),
     save: str | Path | None = None,
+    compress: bool = True,
 ) -> Frontier:
     """Fit, measure and compare models; select the best within the budget.
 
@@ -182,6 +183,7 @@ def frontier(
             more for each. Settings that a subprocess cannot read are measured in this process.
         latency: how request latency is measured.
         save: folder for the fitted models, one artifact each; None = they are not saved.
+        compress: also measure up to four smaller versions of each model of a megabyte or more, made from the fitted one.
 
     Raises:
         SettingError: an unknown model, metric or split.
@@ -191,9 +193,9 @@ def frontier(
     parts = split if isinstance(split, Split) else split_data(data, split, seed=run.seed)
     held_out = {"validation": parts.require("valid"), "test": parts.require("test")}
     with open_runner(
-        parts, budget=budget, metric=metric, run=run, isolate=isolate, latency=latency, save=save
+        parts, budget=budget, metric=metric, run=run, isolate=isolate, latency=latency, save=save, compress=compress
     ) as runner:
-        done = [runner.run_candidate(candidate) for candidate in _track_candidates(candidates, run)]
+        done = [row for candidate in _track_candidates(candidates, run) for row in runner.run_candidate(candidate)]
     results = annotate_results([each.result for each in done], budget)
     selection = select_model(results)
     if selection.best is not None:

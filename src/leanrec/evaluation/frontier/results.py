@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from leanrec.budget import BudgetViolation
+from leanrec.compression.methods import CompressionMethod
 from leanrec.evaluation.frontier.cost import ModelCost
 from leanrec.protocols import Estimator
 
@@ -50,6 +51,7 @@ class ModelResult:
         notes: warnings given during the fit.
         estimated_memory: bytes that ``fit_bytes`` estimates for the fit; None where it raised an error.
         estimator: the fitted settings, to fit the selected model on all data.
+        compression: how the fitted model was made smaller; None = it was not.
     """
 
     name: str
@@ -67,6 +69,7 @@ class ModelResult:
     notes: tuple[str, ...] = ()
     estimated_memory: int | None = None
     estimator: Estimator | None = dataclasses.field(default=None, repr=False, compare=False)
+    compression: CompressionMethod | None = None
 
     def costs(self) -> dict[str, float]:
         """Costs by the name of their axis, see ``COST_AXES``; empty unless fitted."""
@@ -74,6 +77,8 @@ class ModelResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        plain = dataclasses.asdict(dataclasses.replace(self, estimator=None)) | {"costs": self.costs()}
+        plain = dataclasses.asdict(dataclasses.replace(self, estimator=None, compression=None)) | {
+            "costs": self.costs()
+        }
         del plain["estimator"]
-        return plain
+        return plain | {"compression": None if self.compression is None else str(self.compression)}

@@ -17,6 +17,7 @@ from leanrec.data.splits.split import Split
 from leanrec.errors import BudgetError, LeanrecError, SettingError
 from leanrec.evaluation.evaluate import Evaluation, evaluate
 from leanrec.evaluation.frontier.candidates import ModelCandidate
+from leanrec.evaluation.frontier.compressed_rows import compress_measured
 from leanrec.evaluation.frontier.cost import LatencyProtocol, MeasuredModel, measure_cost
 from leanrec.evaluation.frontier.isolation import can_isolate, measure_in_subprocess
 from leanrec.evaluation.frontier.results import ModelResult, QualityEstimate
@@ -55,6 +56,7 @@ class FrontierRunner:
         folder: working folder.
         save: folder for fitted models, or None.
         fallback: answers for users the model has no information about.
+        compress: whether smaller versions of each fitted model are results too.
     """
 
     split: Split
@@ -66,14 +68,15 @@ class FrontierRunner:
     folder: Path
     save: Path | None
     fallback: Scorer
+    compress: bool = False
 
     @property
     def train_folder(self) -> Path:
         """Where the training part is saved for subprocesses."""
         return self.folder / "train"
 
-    def run_candidate(self, candidate: ModelCandidate) -> CandidateResult:
-        """Fit, measure and evaluate one model. Errors are recorded in its result, not raised."""
+    def run_candidate(self, candidate: ModelCandidate) -> list[CandidateResult]:
+        """Fit, measure and evaluate one model, and its smaller versions. Errors are recorded in its result, not raised."""
         result = ModelResult(
             candidate.name,
             candidate.model,
@@ -87,17 +90,22 @@ class FrontierRunner:
             result = dataclasses.replace(result, estimated_memory=estimate)
             self._check_budget(estimate)
             measured = self._measure_within_budget(candidate, estimate)
-            valid, test = (self.evaluate(measured.model, part) for part in (self.split.valid, self.split.test))
-            if self.save is not None:
-                name = re.sub(r"[^\w.=-]+", "_", candidate.name)
-                provenance = {"data": self.split.train.fingerprint, "split": self.split.how, "seed": self.run.seed}
-                artifacts.save(measured.model, self.save / name, provenance=provenance)
+            fitted = self._evaluate(result, measured)
         except BudgetError as error:
-            return CandidateResult(dataclasses.replace(result, status="skipped", reason=str(error)))
+            return [CandidateResult(dataclasses.replace(result, status="skipped", reason=str(error)))]
         except LeanrecError as error:
-            return CandidateResult(dataclasses.replace(result, reason=str(error)))
+            return [CandidateResult(dataclasses.replace(result, reason=str(error)))]
         except Exception as error:  # noqa: BLE001 - a model that fails is one line of the table
-            return CandidateResult(dataclasses.replace(result, reason=f"{type(error).__name__}: {error}"))
+            return [CandidateResult(dataclasses.replace(result, reason=f"{type(error).__name__}: {error}"))]
+        return [fitted, *self._run_compressed(fitted.result, measured)] if self.compress else [fitted]
+
+    def _evaluate(self, result: ModelResult, measured: MeasuredModel) -> CandidateResult:
+        """The result of a measured model, which is saved if that was asked for."""
+        valid, test = (self.evaluate(measured.model, part) for part in (self.split.valid, self.split.test))
+        if self.save is not None:
+            name = re.sub(r"[^\w.=-]+", "_", result.name)
+            provenance = {"data": self.split.train.fingerprint, "split": self.split.how, "seed": self.run.seed}
+            artifacts.save(measured.model, self.save / name, provenance=provenance)
         result = dataclasses.replace(
             result,
             status="fitted",
@@ -108,6 +116,17 @@ class FrontierRunner:
             notes=measured.notes,
         )
         return CandidateResult(result, valid)
+
+    def _run_compressed(self, base: ModelResult, measured: MeasuredModel) -> list[CandidateResult]:
+        """The results of smaller versions of a fitted model, those before an error of one."""
+        done = []
+        with contextlib.suppress(LeanrecError):
+            for method, smaller in compress_measured(
+                measured, self.split.train, self.fallback, self.folder, self.run.restart(callbacks=())
+            ):
+                result = dataclasses.replace(base, name=f"{base.name}, {method}", compression=method, notes=())
+                done.append(self._evaluate(result, smaller))
+        return done
 
     def _check_budget(self, estimate: int) -> None:
         """Raise BudgetError for a fit that could not keep its limits."""
@@ -169,6 +188,7 @@ def open_runner(
     isolate: bool,
     latency: LatencyProtocol,
     save: str | Path | None,
+    compress: bool = False,
 ) -> Iterator[FrontierRunner]:
     """A runner with a working folder that is deleted at the end of the block.
 
@@ -177,7 +197,7 @@ def open_runner(
     fallback = Popularity().fit(split.train)
     with tempfile.TemporaryDirectory(prefix="leanrec-frontier-") as folder:
         target = None if save is None else Path(save)
-        runner = FrontierRunner(split, budget, metric, run, isolate, latency, Path(folder), target, fallback)
+        runner = FrontierRunner(split, budget, metric, run, isolate, latency, Path(folder), target, fallback, compress)
         known = runner.evaluate(fallback, split.valid).per_query
         if metric not in known:
             raise SettingError(f"metric must be one of {', '.join(sorted(known))}. Got {metric!r}.")
