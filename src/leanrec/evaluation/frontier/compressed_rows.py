@@ -42,10 +42,7 @@ def compress_measured(
         if method is None or str(method) in made:
             continue
         made.add(str(method))
-        yield (
-            method,
-            _measure(base, lambda each=method: each.compress(base.model, data, run), data, fallback, folder, run),
-        )
+        yield method, _measure(base, method, data, fallback, folder, run)
 
 
 def _measure(
