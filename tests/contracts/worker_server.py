@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -21,8 +22,9 @@ _SERVE = """
 import sys
 from leanrec.serving.server import serve
 from leanrec.serving.serving_settings import ServingSettings
-settings = ServingSettings(tls_cert=sys.argv[3], tls_key=sys.argv[4]) if len(sys.argv) > 3 else ServingSettings()
-serve(sys.argv[1], port=int(sys.argv[2]), workers=2, settings=settings)
+model, port, log, *tls = sys.argv[1:]
+settings = ServingSettings(tls_cert=tls[0], tls_key=tls[1]) if tls else ServingSettings()
+serve(model, port=int(port), log_path=log or None, workers=2, settings=settings)
 """
 _NO_KEEPALIVE = httpx.Limits(max_keepalive_connections=0)
 
@@ -31,7 +33,7 @@ class WorkerServer:
     """A running server of two workers."""
 
     def __init__(
-        self, process: "subprocess.Popen[str]", url: str, log: Path, context: ssl.SSLContext | None = None
+        self, process: "subprocess.Popen[str]", url: str, log: Path | str, context: ssl.SSLContext | None = None
     ) -> None:
         self.process, self.url, self.log, self.context = process, url, log, context or True
         self.client = httpx.Client(base_url=url, timeout=60, verify=self.context, limits=_NO_KEEPALIVE)
@@ -47,9 +49,18 @@ class WorkerServer:
         return self.post("/events", {"events": [{"user": user, "item": item} | more]})
 
     def find_owner(self) -> int:
-        """The process that has the lock of the log."""
-        found = wait_for(lambda: re.match(r"process (\d+)", Path(f"{self.log}.lock").read_text()))
-        return int(found[1])
+        """The process that has the lock of the log, or is connected to its database."""
+        if isinstance(self.log, Path):
+            found = wait_for(lambda: re.match(r"process (\d+)", Path(f"{self.log}.lock").read_text()))
+            return int(found[1])
+        port = urlsplit(self.log).port
+        return int(wait_for(lambda: next(iter(self._find_connected(port)), 0)))
+
+    def _find_connected(self, port: int | None) -> Iterator[int]:
+        for child in psutil.Process(self.process.pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if sum(bool(each.raddr) and each.raddr.port == port for each in child.net_connections()) > 1:
+                    yield child.pid
 
     def find_generations(self) -> list[int]:
         """The processes that load versions and start workers."""
@@ -91,9 +102,11 @@ def wait_for(condition: Callable[[], Any], seconds: float = 30) -> Any:
 
 
 @contextlib.contextmanager
-def start_workers(model: Path, tls: tuple[Path, Path] | None = None, port: int = 0) -> Iterator[WorkerServer]:
+def start_workers(
+    model: Path, tls: tuple[Path, Path] | None = None, port: int = 0, log: str = ""
+) -> Iterator[WorkerServer]:
     """Serve a model, or the versions of a store, with two workers, by HTTPS if there is a certificate and its key."""
-    command = [sys.executable, "-c", _SERVE, str(model), str(port), *map(str, tls or ())]
+    command = [sys.executable, "-c", _SERVE, str(model), str(port), log, *map(str, tls or ())]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stderr is not None
@@ -101,7 +114,7 @@ def start_workers(model: Path, tls: tuple[Path, Path] | None = None, port: int =
         url = re.search(r"https?://127\.0\.0\.1:\d+", process.stdout.readline())
         assert url, process.stderr.read()
         context = None if tls is None else ssl.create_default_context(cafile=str(tls[0]))
-        yield WorkerServer(process, url[0], Path(f"{model}.events.db"), context)
+        yield WorkerServer(process, url[0], log or Path(f"{model}.events.db"), context)
     finally:
         for child in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else ():
             child.kill()

@@ -1,7 +1,6 @@
 """The server in a separate process: restarts, kills and concurrent clients."""
 
 import contextlib
-import logging
 import os
 import re
 import signal
@@ -161,14 +160,6 @@ def test_an_address_is_waited_for_but_not_for_long(monkeypatch: pytest.MonkeyPat
         pytest.raises(SettingError, match=r"in use\. Choose another address, or port 0"),
     ):
         server_module._open_socket("127.0.0.1", holder.getsockname()[1], is_open=False)
-
-
-def test_several_processes_need_a_log_in_a_file(tmp_path: Path) -> None:
-    loggers = [logging.getLogger(name) for name in ("leanrec.server", "uvicorn", "uvicorn.error")]
-    handlers = [list(each.handlers) for each in loggers]
-    with pytest.raises(SettingError, match="workers must be 1 with an event log in a database. Got 2"):
-        serve(tmp_path / "model", log_path="postgresql://ann:secret@db/events", port=0, workers=2)
-    assert [list(each.handlers) for each in loggers] == handlers
 
 
 def test_a_port_in_use_raises(model: Path) -> None:

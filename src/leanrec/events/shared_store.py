@@ -1,14 +1,15 @@
 """Shared event store: one that several servers write at the same time, each of which applies what the others have written."""
 
 import abc
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from leanrec.data.vocabulary import Id
 from leanrec.events.event_store import ClosableEventStore
 from leanrec.events.user_events import UserEvent
 
-__all__ = ["LogHead", "SharedEventStore"]
+__all__ = ["LogHead", "SharedEventStore", "split_runs"]
 
 
 class LogHead(NamedTuple):
@@ -23,6 +24,12 @@ class LogHead(NamedTuple):
     last_seq: int
     revision: int
     n_forgotten: int
+
+
+def split_runs(numbered: Sequence[tuple[int, UserEvent]]) -> Iterator[list[tuple[int, UserEvent]]]:
+    """Yield runs of events without a missing number. The numbers of forgotten users are missing."""
+    for _, run in itertools.groupby(enumerate(numbered), lambda each: each[1][0] - each[0]):
+        yield [entry for _, entry in run]
 
 
 class SharedEventStore(ClosableEventStore):

@@ -76,12 +76,6 @@ def serve(
     """
     check_workers(workers)
     location = parse_location(str(log_path)) if log_path else default_log_path(model_path)
-    if workers > 1 and not isinstance(location, Path):
-        raise SettingError(
-            f"workers must be 1 with an event log in a database. Got {workers}. Start {workers} servers with the same log "
-            f"instead, behind a proxy: each applies the events of all. Give each a port of its own, such as port={port or 8000} and "
-            f"port={(port or 8000) + 1}."
-        )
     store = VersionStore(model_path) if is_version_store(model_path) else None
     pipeline_path = find_pipeline_path(model_path)
     # Each generation of workers loads its own. The list gives its pipeline away: a server keeps no version but the current one.
@@ -107,7 +101,7 @@ def serve(
         if settings.cache is not None:
             report_cache_problem(settings.cache)
         if workers > 1:
-            plan = _plan_workers(workers, Path(location), settings)
+            plan = _plan_workers(workers, location, settings)
             Supervisor(plan, pipeline_path, listener, store).run(report_ready)
         else:
             _serve_alone(loaded.pop(), location, listener, settings, store, report_ready)
@@ -149,10 +143,10 @@ def _serve_alone(
             _ReportingServer(_configure_server(app, settings), told, app.state.metrics).run(sockets=[listener])
 
 
-def _plan_workers(n_workers: int, path: Path, settings: ServingSettings) -> WorkerPlan:
+def _plan_workers(n_workers: int, location: str | Path, settings: ServingSettings) -> WorkerPlan:
     return WorkerPlan(
         n_workers,
-        path,
+        location,
         settings.retention,
         settings.storage,
         settings.rebind_log,

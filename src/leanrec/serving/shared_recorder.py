@@ -2,14 +2,13 @@
 
 import asyncio
 import contextlib
-import itertools
 import logging
 from collections.abc import AsyncIterator, Sequence
 
 from leanrec.errors import LeanrecError
 from leanrec.events.event_store import EventStore
 from leanrec.events.records import AppendResult
-from leanrec.events.shared_store import LogHead, SharedEventStore
+from leanrec.events.shared_store import LogHead, SharedEventStore, split_runs
 from leanrec.events.user_events import UserEvent
 from leanrec.online.followed_pipeline import FollowedPipeline
 from leanrec.online.live_pipeline import LivePipeline
@@ -141,8 +140,6 @@ class SharedRecorder(EventRecorder):
         if self.as_of >= until:
             return
         numbered = await asyncio.to_thread(self._shared.numbered_events, after=self.as_of, until=until)
-        # Numbers of forgotten events are missing; a run has none missing.
-        for _, run in itertools.groupby(enumerate(numbered), lambda each: each[1][0] - each[0]):
-            part = [entry for _, entry in run]
-            await self.apply_events(AppendResult(tuple(event for _, event in part), 0, part[-1][0]))
+        for run in split_runs(numbered):
+            await self.apply_events(AppendResult(tuple(event for _, event in run), 0, run[-1][0]))
         self.as_of = max(self.as_of, until)

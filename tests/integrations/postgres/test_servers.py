@@ -1,10 +1,6 @@
 """Several servers on one log in PostgreSQL, and a database that is away: what is answered, and what comes back by itself."""
 
 import contextlib
-import re
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,10 +10,8 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-import leanrec.serving
 from conftest import make_dataset
 from contracts.postgres import PostgresServer
-from leanrec.errors import SettingError
 from leanrec.integrations.postgres import PostgresEventStore
 from leanrec.integrations.postgres.connection import ConnectionLimits
 from leanrec.models import get_model
@@ -26,9 +20,6 @@ from leanrec.serving.app import create_app
 
 pytestmark = [pytest.mark.system, pytest.mark.postgres]
 
-_SERVE = (
-    "import sys; from leanrec.serving import serve; serve(sys.argv[1], port=int(sys.argv[2]), log_path=sys.argv[3])"
-)
 _FAST = ConnectionLimits(connect=0.5, statement=0.5, lock=0.5, idle=2)
 
 
@@ -72,27 +63,6 @@ def test_each_server_applies_the_events_of_the_others_in_the_order_of_the_log(mo
         assert len(get_history(one, "ada")) >= 3
         same = [client.post("/recommend", json={"user": "ada", "n": 5}).json()["items"] for client in (one, two)]
         assert same[0] == same[1]
-
-
-def test_several_processes_are_several_servers_as_the_refusal_of_workers_says(model: Path, url: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with pytest.raises(SettingError, match="Start 2 servers with the same log instead") as refused:
-        leanrec.serving.serve(model, port=port, log_path=url, workers=2)
-    ports = re.findall(r"port=(\d+)", str(refused.value))
-    assert ports == [str(port), str(port + 1)]
-    with contextlib.ExitStack() as stack:
-        for each in ports:
-            started = subprocess.Popen([sys.executable, "-c", _SERVE, str(model), each, url], stdout=subprocess.PIPE)
-            stack.enter_context(started)
-            stack.callback(started.kill)
-            assert started.stdout is not None
-            assert b"leanrec serves content" in started.stdout.readline()
-        one, two = (
-            stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{each}", timeout=60)) for each in ports
-        )
-        assert send(one, ("ada", 101)).json()["stored"] == 1
-        wait_for(lambda: get_history(two, "ada"), [101])
 
 
 def test_changes_of_items_and_users_reach_all_servers(model: Path, url: str) -> None:

@@ -25,7 +25,7 @@ Launch = Callable[..., LaunchedGeneration]
 def launch(tmp_path: Path) -> Iterator[Launch]:
     plan = WorkerPlan(
         n_workers=1,
-        log_path=tmp_path / "events.db",
+        log_location=tmp_path / "events.db",
         retention=RetentionPolicy(),
         storage=StorageLimits(),
         rebind=False,

@@ -13,6 +13,7 @@ import pytest
 from leanrec.errors import BusyError, DataError, SourceError
 from leanrec.events import SQLiteEventStore, UserEvent
 from leanrec.events.records import AppendResult, DataOrigin, ForgottenUser, ServedList
+from leanrec.events.sqlite_reader import SQLiteEventReader
 from leanrec.pipeline.responses import AddItemsResult, RecordResult
 from leanrec.serving.workers import messages, remote_store, store_owner
 from leanrec.serving.workers.messages import AddItems, Change, ForgetUser, JoinStream, Sample
@@ -72,7 +73,7 @@ class Setting:
             self._owner = None
 
     async def join(self, samples: Callable[[], list[Sample]] = list) -> tuple[RemoteEventStore, Target]:
-        store, target = RemoteEventStore(self.path, self.address), Target()
+        store, target = RemoteEventStore(SQLiteEventReader(self.path), self.address), Target()
         self.stores.append(store)
         await store.start(target, samples)
         return store, target
@@ -247,7 +248,7 @@ def test_metrics_are_collected_from_all(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_worker_starts_without_an_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def go() -> RemoteEventStore:
         SQLiteEventStore(tmp_path / "events.db").close()
-        store, target = RemoteEventStore(tmp_path / "events.db", tmp_path / "nobody"), Target()
+        store, target = RemoteEventStore(SQLiteEventReader(tmp_path / "events.db"), tmp_path / "nobody"), Target()
         await store.start(target, wait=0.1)
         assert store.guard.find_problem() is not None
         assert store.last_seq == 0

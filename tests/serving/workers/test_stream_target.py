@@ -15,6 +15,7 @@ from leanrec.errors import DataError, SettingError, UnknownIdError
 from leanrec.events import SQLiteEventStore, UserEvent
 from leanrec.events.event_reader import build_item_table
 from leanrec.events.records import AppendResult
+from leanrec.events.sqlite_reader import SQLiteEventReader
 from leanrec.models import get_model
 from leanrec.online import VersionTrial
 from leanrec.pipeline import Pipeline
@@ -31,7 +32,8 @@ class Remote(RemoteEventStore):
     """A log that keeps what it is asked for."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, path)
+        SQLiteEventStore(path).close()
+        super().__init__(SQLiteEventReader(path), path)
         self.asked: list[Any] = []
 
     def set_hidden(self, items: Any, *, hidden: bool) -> None:
@@ -45,7 +47,6 @@ def model() -> Pipeline:
 
 @pytest.fixture
 def live(model: Pipeline, tmp_path: Path) -> StreamedPipeline:
-    SQLiteEventStore(tmp_path / "events.db").close()
     return StreamedPipeline(
         Pipeline.load(model.save(tmp_path / "model")), Remote(tmp_path / "events.db"), ReplayResult(0, last_seq=4)
     )
@@ -85,7 +86,7 @@ def test_of_many_items_those_that_fit_are_added(live: StreamedPipeline) -> None:
 
 def test_an_event_that_came_before_its_item_is_recorded_with_it(live: StreamedPipeline) -> None:
     clicks = [UserEvent(f"e-{item}", "ann", item, "click", 1.7e9, 1.0) for item in (100, 90_001, 101)]
-    with SQLiteEventStore(live._remote.path) as log:
+    with SQLiteEventStore(live._remote.location) as log:
         log.append([UserEvent(f"old-{number}", "bob", 100, "click", 1.7e9, 1.0) for number in range(4)] + clicks)
     assert live.record(clicks, 7).applied == 2
     live.apply_change(AddItems([(90_001, {"title": "brand new"})]))
@@ -103,7 +104,7 @@ def test_items_are_hidden_when_the_change_comes_back(live: StreamedPipeline) -> 
 
 
 def test_a_forgotten_user_is_found_by_the_id_or_by_its_hash(live: StreamedPipeline) -> None:
-    with SQLiteEventStore(live._remote.path) as log:
+    with SQLiteEventStore(live._remote.location) as log:
         log.append([UserEvent(f"e-{user}", user, 100, "click", 1.7e9, 1.0) for user in ("user-1", "user-2", "new")])
         forgotten = [log.forget_user(user) for user in ("user-1", "user-2")]
     live.record([UserEvent("e-new", "new", 100, "click", 1.7e9, 1.0)], 5)
@@ -124,7 +125,7 @@ def test_the_version_on_trial_gets_all_changes_too(live: StreamedPipeline, tmp_p
     with pytest.raises(DataError):
         live.apply_change(AddItems([("text", {"title": "no number"}), (90_002, {"title": "brand new"})]))
     live.record([UserEvent("e-5", "new", 101, "click", 1.7e9, 1.0)], 5)
-    with SQLiteEventStore(live._remote.path) as log:
+    with SQLiteEventStore(live._remote.location) as log:
         forgotten = log.forget_user("user-2")
     live.apply_change(ForgetUser(None, forgotten))
     assert len(live.versions) == 2

@@ -10,6 +10,8 @@ import uvicorn
 
 from conftest import make_dataset
 from contracts.worker_server import wait_for
+from leanrec.events.sqlite_reader import SQLiteEventReader
+from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.models import get_model
 from leanrec.pipeline import Pipeline
 from leanrec.pipeline.replay import ReplayResult
@@ -21,7 +23,8 @@ from leanrec.serving.workers.worker import Worker, WorkerParts, watch_lifeline
 
 
 def build_parts(folder: Path) -> WorkerParts:
-    log = RemoteEventStore(folder / "events.db", folder / "address")
+    SQLiteEventStore(folder / "events.db").close()
+    log = RemoteEventStore(SQLiteEventReader(folder / "events.db"), folder / "address")
     live = StreamedPipeline(Pipeline.fit(get_model("popularity")(), make_dataset()), log, ReplayResult(0))
     return WorkerParts.build(
         live, log, ("click",), lambda recorder: uvicorn.Config(assemble_app(recorder, ServingSettings()))

@@ -88,6 +88,8 @@ class LoopThread:
                 task.cancel()
             if tasks:
                 await asyncio.wait(tasks, timeout=_CLOSE_SECONDS / _N_CANCELS)
+        with contextlib.suppress(TimeoutError):  # a process that is forked after this must have no thread of it
+            await asyncio.wait_for(self.loop.shutdown_default_executor(), _CLOSE_SECONDS)
 
 
 async def connect(url: str, limits: ConnectionLimits) -> Any:

@@ -18,8 +18,8 @@ import uvicorn
 
 import leanrec
 from leanrec.errors import LeanrecError, WorkerError
+from leanrec.events.locations import open_reader
 from leanrec.events.records import RetentionPolicy, StorageLimits
-from leanrec.events.sqlite_reader import SQLiteEventReader
 from leanrec.kernels.threads import single_threaded_blas
 from leanrec.online.background_loop import lower_priority
 from leanrec.online.learning.online_learner import LearningSettings
@@ -50,7 +50,7 @@ class WorkerPlan:
 
     Attributes:
         n_workers: number of workers.
-        log_path: the event log.
+        log_location: the event log: the path of a file, or the URL of a database.
         retention: how long served lists are kept.
         storage: the space that the event log leaves on its disk.
         rebind: accept an event log that is bound to other data.
@@ -63,7 +63,7 @@ class WorkerPlan:
     """
 
     n_workers: int
-    log_path: Path
+    log_location: str | Path
     retention: RetentionPolicy
     storage: StorageLimits
     rebind: bool
@@ -163,13 +163,13 @@ class Generation:
         if plan.learning is not None:
             pipeline.start_learning()
         bind_remotely(self._address, pipeline.data_origin, rebind=plan.rebind)
-        reader = SQLiteEventReader(plan.log_path)
+        reader = open_reader(plan.log_location)
         n_forgotten = max((each.number for each in reader.forgotten_users()), default=0)
         replayed = replay_log(pipeline, reader)
         for warning in replayed.warnings() if self._is_first else ():
             plan.report(warning)
         pipeline.warm_up()
-        log = RemoteEventStore(plan.log_path, self._address, keeps_lists=plan.retention.max_lists > 0)
+        log = RemoteEventStore(reader, self._address, keeps_lists=plan.retention.max_lists > 0)
         live = StreamedPipeline(pipeline, log, replayed, n_forgotten=n_forgotten)
         live.n_processes, live.store = plan.n_workers, plan.store
         if plan.store is not None:

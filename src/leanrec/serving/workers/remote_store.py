@@ -14,13 +14,14 @@ from typing import Any, Protocol, TypeVar
 
 from leanrec.data.vocabulary import Id
 from leanrec.errors import BusyError, DataError, LeanrecError, SourceError
+from leanrec.events.event_reader import EventReader
 from leanrec.events.event_store import EventStore
 from leanrec.events.records import AppendResult, DataOrigin, ForgottenUser, ServedList
-from leanrec.events.sqlite_reader import SQLiteEventReader
 from leanrec.events.user_events import UserEvent
 from leanrec.pipeline.responses import AddItemsResult, RecordResult
 from leanrec.serving.workers import messages
 from leanrec.serving.workers.messages import decode_message, encode_message, make_error, read_message
+from leanrec.serving.workers.reader_proxy import ReaderProxy
 
 __all__ = ["RemoteEventStore", "StreamTarget", "bind_remotely"]
 
@@ -61,9 +62,9 @@ class StreamTarget(Protocol):
 class _OwnerStatus:
     """What the owner has told about the log."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, name: str) -> None:
         self.free_bytes = self.wal_bytes = 0  # the owner has them in its own metrics
-        self._path = path
+        self._name = name
         self._status, self._time = messages.LogStatus(0.0, None), time.monotonic()
         self.is_connected = False
 
@@ -80,16 +81,16 @@ class _OwnerStatus:
         """Why events and items cannot be written; None if they can."""
         if not self.is_connected:
             return SourceError(
-                f"The process that writes the event log {self._path} must answer. It does not; if it has ended, it is started "
+                f"The process that writes the event log {self._name} must answer. It does not; if it has ended, it is started "
                 "again. Nothing of this write was stored: send it again with the same ids."
             )
         return None if self._status.problem is None else SourceError(self._status.problem)
 
 
-class RemoteEventStore(SQLiteEventReader, EventStore):
+class RemoteEventStore(ReaderProxy, EventStore):
     """The event log in a worker.
 
-    Reads the file itself. What it writes goes to the owner of the log; what all workers have written comes back as one
+    Reads the log itself. What it writes goes to the owner of the log; what all workers have written comes back as one
     stream, in the order of the log, and only this stream changes the state of the worker. While the owner is away nothing
     can be written. Then the connection is made again, and the stream goes on after the last event that was applied.
 
@@ -101,19 +102,18 @@ class RemoteEventStore(SQLiteEventReader, EventStore):
         guard: whether the log can be written.
     """
 
-    def __init__(self, path: str | Path, address: Path, *, keeps_lists: bool = True) -> None:
+    def __init__(self, reader: EventReader, address: Path, *, keeps_lists: bool = True) -> None:
         """Prepare; ``start`` connects.
 
         Args:
-            path: the file of the log, which the owner has checked.
+            reader: reads the log.
             address: the Unix socket of the owner.
             keeps_lists: False: served lists are not logged.
         """
-        self.path = self.location = Path(path)
-        self.name = str(path)
+        super().__init__(reader)
         self._address, self._keeps_lists = address, keeps_lists
         self.n_lost = 0
-        self.guard: _OwnerStatus = _OwnerStatus(self.path)
+        self.guard: _OwnerStatus = _OwnerStatus(self.name)
         self._client = 0
         self._numbers = itertools.count(1)
         self._pending: dict[int, tuple[asyncio.Future[Any], Sequence[UserEvent]]] = {}
@@ -188,7 +188,7 @@ class RemoteEventStore(SQLiteEventReader, EventStore):
         return forgotten
 
     def bind(self, origin: DataOrigin, *, rebind: bool = False) -> None:
-        """Bind the log to a data set; see ``SQLiteEventStore.bind``."""
+        """Bind the log to a data set; see ``EventStore.bind``."""
         bind_remotely(self._address, origin, rebind=rebind)
 
     def collect_samples(self, samples: list[messages.Sample]) -> list[messages.Sample]:
@@ -222,7 +222,7 @@ class RemoteEventStore(SQLiteEventReader, EventStore):
             raise problem if problem is not None else self._make_timeout_error()
         if self._writer.transport.get_write_buffer_size() > _MAX_UNSENT:
             raise BusyError(
-                f"At most {_MAX_UNSENT} bytes may wait for the owner of the event log {self.path}. Nothing of this write was "
+                f"At most {_MAX_UNSENT} bytes may wait for the owner of the event log {self.name}. Nothing of this write was "
                 "stored: send it again after a second."
             )
         number = next(self._numbers)
@@ -235,7 +235,7 @@ class RemoteEventStore(SQLiteEventReader, EventStore):
 
     def _make_timeout_error(self) -> SourceError:
         return SourceError(
-            f"The owner of the event log {self.path} did not confirm a write. It may still be stored: send it again with "
+            f"The owner of the event log {self.name} did not confirm a write. It may still be stored: send it again with "
             "the same ids."
         )
 
@@ -282,6 +282,8 @@ class RemoteEventStore(SQLiteEventReader, EventStore):
                     result = await self._target.apply_change(change)
                 except LeanrecError as error:
                     _settle(done, error=error)
+                    if isinstance(error, SourceError):  # it comes again when this worker joins again
+                        raise
                 else:
                     _settle(done, result)
             case messages.CollectedSamples(number, samples):
@@ -296,15 +298,16 @@ class RemoteEventStore(SQLiteEventReader, EventStore):
     async def _apply(self, message: messages.Appended) -> None:
         """Apply the next events of the log. Raises SourceError, which connects again, if some before them are missing."""
         done, sent = self._find_request(message.client, message.number)
-        n_known = self._target.as_of - message.after
-        if n_known < 0:
+        if self._target.as_of < message.after:
             raise SourceError(
                 f"The events after {self._target.as_of} must come next. Got those up to {message.last_seq}."
             )
         first: dict[str, UserEvent] = {}
         for each in sent:  # the very objects, and of two with one id the first
             first.setdefault(each.id, each)
-        new = tuple([first.get(each.id, each) for each in message.events[max(n_known, 0) :]])
+        # Numbers may be missing before the events of a message, and none behind the first.
+        n_known = max(len(message.events) - max(message.last_seq - self._target.as_of, 0), 0)
+        new = tuple([first.get(each.id, each) for each in message.events[n_known:]])
         appended = AppendResult(new, message.duplicates, message.last_seq)
         has_all = message.last_seq <= self._target.as_of
         recorded = RecordResult(0) if has_all else await self._target.apply_events(appended)
@@ -346,7 +349,7 @@ class RemoteEventStore(SQLiteEventReader, EventStore):
 
 
 def bind_remotely(address: Path, origin: DataOrigin, *, rebind: bool) -> None:
-    """Bind the log to a data set through its owner, on a connection for this alone; see ``SQLiteEventStore.bind``.
+    """Bind the log to a data set through its owner, on a connection for this alone; see ``EventStore.bind``.
 
     Args:
         address: the Unix socket of the owner.

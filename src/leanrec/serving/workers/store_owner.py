@@ -5,20 +5,21 @@ import contextlib
 import functools
 import itertools
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import psutil
 
 from leanrec.errors import LeanrecError, SourceError
+from leanrec.events.event_store import ClosableEventStore
 from leanrec.events.records import AppendResult
-from leanrec.events.sqlite_store import SQLiteEventStore
+from leanrec.events.user_events import UserEvent
 from leanrec.serving.workers import messages
 from leanrec.serving.workers.messages import encode_message, read_message, refuse
 from leanrec.serving.workers.shared_metrics import keep_counts, merge_samples
 
-__all__ = ["StoreOwner"]
+__all__ = ["StoreOwner", "WorkerClient"]
 
 _WAIT_SECONDS = 10.0
 _STATUS_SECONDS = 0.25
@@ -28,7 +29,7 @@ _MAX_UNREAD = 64 * 2**20  # bytes that wait for a worker, about 300,000 events
 _Result = TypeVar("_Result")
 
 
-class _Client:
+class WorkerClient:
     """The connection of a worker.
 
     Attributes:
@@ -77,11 +78,11 @@ class StoreOwner:
     worker that joins gets the events of the log after the last one that it has. Each wait has a time limit.
     """
 
-    def __init__(self, log: SQLiteEventStore) -> None:
+    def __init__(self, log: ClosableEventStore) -> None:
         """Take the log, which the caller closes after ``run``."""
         self.log = log
         self._published = log.last_seq
-        self._clients: dict[int, _Client] = {}
+        self._clients: dict[int, WorkerClient] = {}
         self._numbers = itertools.count(1)
         self._talks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._samples: dict[int, list[messages.Sample]] = {}  # of each process that lives
@@ -93,14 +94,15 @@ class StoreOwner:
         """Serve workers on a listening Unix socket until ``stopping``, and then until they have left."""
         self._loop = asyncio.get_running_loop()
         server = await asyncio.start_unix_server(self._talk, sock=listener)
-        status = asyncio.ensure_future(self._send_status())
+        working = [asyncio.ensure_future(each) for each in self._list_work()]
         try:
             await stopping.wait()
             server.close()
             await self._wait_for_talks()
         finally:
             server.close()
-            status.cancel()
+            for each in working:
+                each.cancel()
             for writer in self._talks.values():
                 writer.transport.abort()
             await self._wait_for_talks()
@@ -108,6 +110,10 @@ class StoreOwner:
             await self._loop.run_in_executor(None, self.log.close)
             self._changes.shutdown()
             self._reads.shutdown()
+
+    def _list_work(self) -> list[Coroutine[Any, Any, None]]:
+        """What goes on while workers are served."""
+        return [self._send_status()]
 
     async def _wait_for_talks(self) -> None:
         if self._talks:
@@ -122,7 +128,7 @@ class StoreOwner:
             with contextlib.suppress(OSError, TimeoutError, LeanrecError):
                 joined = await asyncio.wait_for(read_message(reader), _WAIT_SECONDS)
                 if isinstance(joined, messages.JoinStream):
-                    client = _Client(number, joined, writer)
+                    client = WorkerClient(number, joined, writer)
                     await self._join(client)
                     while (message := await read_message(reader)) is not None:
                         self._handle(client, message)
@@ -134,7 +140,7 @@ class StoreOwner:
             del self._talks[task]
             writer.close()
 
-    async def _join(self, client: _Client) -> None:
+    async def _join(self, client: WorkerClient) -> None:
         """Send a worker all that it lacks, and then what has arrived meanwhile."""
         joined, until = client.joined, self._published
         if joined.after > until:
@@ -164,12 +170,12 @@ class StoreOwner:
         """Read the log in a thread. Raises TimeoutError if the disk does not answer."""
         return await asyncio.wait_for(self._loop.run_in_executor(self._reads, function), _WAIT_SECONDS)
 
-    def _handle(self, client: _Client, message: messages.Message) -> None:
+    def _handle(self, client: WorkerClient, message: messages.Message) -> None:
         """Begin what a worker asks for."""
         match message:
             case messages.AppendEvents(number, events, arrived):
                 try:
-                    done = self.log.submit(events)
+                    done = self._submit(events)
                 except LeanrecError as error:
                     client.send(encode_message(refuse(number, error)))
                     return
@@ -190,12 +196,16 @@ class StoreOwner:
             case _:
                 raise SourceError(f"A worker must send requests. Got {type(message).__name__}.")
 
+    def _submit(self, events: Sequence[UserEvent]) -> "Future[AppendResult]":
+        done: Future[AppendResult] = self.log.submit(events)
+        return done
+
     def _call(self, function: Callable[..., None], *args: Any) -> None:
         """Call a function in the loop, from any thread."""
         with contextlib.suppress(RuntimeError):  # the loop has ended, and with it all connections
             self._loop.call_soon_threadsafe(function, *args)
 
-    def _publish_events(self, client: _Client, number: int, arrived: float, done: Future[AppendResult]) -> None:
+    def _publish_events(self, client: WorkerClient, number: int, arrived: float, done: Future[AppendResult]) -> None:
         """Send a batch that is on disk to all workers."""
         if (error := done.exception()) is not None:
             client.send(encode_message(refuse(number, error)))
@@ -222,7 +232,7 @@ class StoreOwner:
                 return messages.ForgetUser(user, self.log.forget_user(user))
         return change
 
-    def _publish_change(self, client: _Client, message: messages.ChangeLog, done: Future[messages.Change]) -> None:
+    def _publish_change(self, client: WorkerClient, message: messages.ChangeLog, done: Future[messages.Change]) -> None:
         if (error := done.exception()) is not None:
             client.send(encode_message(refuse(message.number, error)))
         else:

@@ -15,7 +15,8 @@ from pathlib import Path
 import uvicorn
 
 from leanrec.errors import LeanrecError, SettingError, WorkerError
-from leanrec.events.sqlite_store import SQLiteEventStore
+from leanrec.events.event_store import ClosableEventStore
+from leanrec.events.locations import open_store
 from leanrec.online.version_store import VersionStore
 from leanrec.serving.graceful_server import has_terminal
 from leanrec.serving.monitoring.server_log import make_reporter
@@ -24,7 +25,7 @@ from leanrec.serving.workers.child_processes import ChildProcess, ChildProcesses
 from leanrec.serving.workers.generation import WorkerPlan
 from leanrec.serving.workers.generations import Generations
 from leanrec.serving.workers.launched_generation import LaunchedGeneration
-from leanrec.serving.workers.store_owner import StoreOwner
+from leanrec.serving.workers.shared_store_owner import make_owner
 from leanrec.serving.workers.worker import watch_lifeline
 from leanrec.settings import check_between
 
@@ -68,7 +69,7 @@ class Supervisor:
 
         Raises SourceError if the log cannot be used.
         """
-        with SQLiteEventStore(plan.log_path, plan.retention, plan.storage):
+        with open_store(plan.log_location, plan.retention, plan.storage):
             pass
         self._plan = dataclasses.replace(plan, store=store)
         self._path, self._listener, self._store = path, listener, store
@@ -150,16 +151,16 @@ class Supervisor:
             os.close(file)
         self._listener.close()
 
-        async def own(log: SQLiteEventStore) -> None:
+        async def own(log: ClosableEventStore) -> None:
             stopping = asyncio.Event()
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
             watch_lifeline(self._lifeline, lambda _: stopping.set())
             os.write(self._reporting, b".")
-            await StoreOwner(log).run(self._owner_listener, stopping)
+            await make_owner(log).run(self._owner_listener, stopping)
 
         plan = self._plan
         with (
-            SQLiteEventStore(plan.log_path, plan.retention, plan.storage) as log,
+            open_store(plan.log_location, plan.retention, plan.storage) as log,
             asyncio.Runner(loop_factory=uvicorn.Config("").get_loop_factory()) as runner,
         ):
             runner.run(own(log))
