@@ -1,5 +1,6 @@
 """The folders are the architecture: imports point one way, and stay light."""
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -49,15 +50,38 @@ def test_models_that_need_no_torch_do_not_load_it() -> None:
         assert any(f"{name}.".startswith(f"{kept}.") for kept in without_torch()), f"name {name} in the contract"
 
 
+def test_a_saved_sequential_model_is_served_without_torch() -> None:
+    names = [info.name for info in list_models().values() if info.family == "sequential"]
+    assert {f"leanrec.models.sequential.{name}" for name in names} < set(without_torch())
+    code = (
+        "import sys; from leanrec import artifacts; from golden.generate import ARTIFACTS, golden_dataset\n"
+        f"for name in {names}: print(artifacts.load(ARTIFACTS / name).score(golden_dataset().queries()).shape[0] > 0)\n"
+        "print('torch' in sys.modules)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
+    )
+    assert found.stdout.split() == ["True"] * len(names) + ["False"]
+
+
 def test_a_model_that_needs_torch_names_the_extra_where_it_is_missing() -> None:
     code = (
-        "import sys; sys.modules['torch'] = None; from leanrec.models import get_model, list_models; print(*list_models());"
+        "import sys\n"
+        "class NoTorch:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] == 'torch': raise ModuleNotFoundError('no torch', name='torch')\n"
+        "sys.meta_path.insert(0, NoTorch())\n"
+        "from leanrec.models import get_model, list_models; print(*list_models());"
         "from leanrec.errors import MissingExtraError\n"
-        "try: get_model('sasrec')\nexcept MissingExtraError as error: print(error)"
+        "try: get_model('deepfm')\nexcept MissingExtraError as error: print(error)"
     )
     listed, message = python(code).splitlines()
-    assert "sasrec" in listed.split()
-    assert message.startswith("The model 'sasrec' needs an optional package.")
+    assert "deepfm" in listed.split()
+    assert message.startswith("The model 'deepfm' needs an optional package.")
     assert 'pip install "leanrec[deep]"' in message
 
 

@@ -14,6 +14,8 @@ from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
 from leanrec.data.vocabulary import Vocabulary, id_array
 from leanrec.errors import BudgetError, DataError
+from leanrec.models.sequential.core.training import _encode_histories
+from leanrec.nn.arrays import load_arrays
 from leanrec.protocols import Extendable
 from leanrec.run import Run
 from leanrec.training.histories import PackedHistories, pad_histories
@@ -72,7 +74,12 @@ def states(network: torch.nn.Module, rows: list[np.ndarray]) -> np.ndarray:
     histories = PackedHistories.from_rows([row.astype(np.int32) for row in rows])
     batch = pad_histories(histories, histories.bounds[:-1], histories.bounds[1:])
     with torch.inference_mode():
-        return np.asarray(network(batch.items, batch.lengths))
+        return np.asarray(network(torch.from_numpy(batch.items), torch.from_numpy(batch.lengths)))
+
+
+def trained_network(model: Any) -> torch.nn.Module:
+    """The network that was trained, with the weights of a fitted model."""
+    return load_arrays(model.settings.build_network(model.n_items), model.weights)
 
 
 class SequentialContract(EstimatorContract, OddDataContract):
@@ -97,9 +104,31 @@ class SequentialContract(EstimatorContract, OddDataContract):
             history = np.arange(6)
             other = history.copy()
             other[-1] = 20
-            one, two = states(model._network, [history])[0], states(model._network, [other])[0]
+            network = trained_network(model)
+            one, two = states(network, [history])[0], states(network, [other])[0]
             np.testing.assert_allclose(one[:-1], two[:-1], rtol=1e-4, atol=1e-5)
             assert not np.allclose(one[-1], two[-1], atol=1e-3)
+
+    def test_states_equal_those_of_the_trained_network(self, model: Any) -> None:
+        """Empty, short and full histories in one batch; every weight differs from its initial value."""
+        rng = np.random.default_rng(8)
+        weights = {
+            name: array + 0.2 * rng.standard_normal(array.shape, np.float32) for name, array in model.weights.items()
+        }
+        changed = dataclasses.replace(model, weights=weights)
+        lengths = (0, 1, 2, model.settings.max_length, 0, 5, 3 * model.settings.max_length)
+        rows = [rng.integers(0, model.n_items, length).astype(np.int32) for length in lengths]
+        histories = PackedHistories.from_rows([row[-model.settings.max_length :] for row in rows])
+        expected = _encode_histories(trained_network(changed), histories)
+        np.testing.assert_allclose(changed.encode_histories(histories), expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            changed.encode_histories(histories), changed.embed_queries(_make_queries(rows, model.n_items))
+        )
+
+    def test_shapes_are_those_of_the_network(self, model: Any) -> None:
+        with torch.device("meta"):
+            state = model.settings.build_network(7).state_dict()
+        assert model.settings.weight_shapes(7) == {name: tuple(each.shape) for name, each in state.items()}
 
     def test_the_order_of_a_history_matters(self, model: Any) -> None:
         there, back = (_make_query(row, model.n_items) for row in ([1, 2, 3, 4], [4, 3, 2, 1]))
@@ -107,11 +136,7 @@ class SequentialContract(EstimatorContract, OddDataContract):
 
     def test_padding_changes_nothing(self, model: Any) -> None:
         rows = [[5], [1, 2, 3, 4, 5, 6, 7, 8], [9, 3]]
-        together = Queries(
-            users=np.full(3, -1, np.int32),
-            history=sp.vstack([_make_query(row, model.n_items).history for row in rows], format="csr"),
-            sequences=tuple(np.array(row, np.int32) for row in rows),
-        )
+        together = _make_queries([np.array(row, np.int32) for row in rows], model.n_items)
         alone = np.concatenate([model.embed_queries(_make_query(row, model.n_items)) for row in rows])
         np.testing.assert_allclose(model.embed_queries(together), alone, rtol=1e-4, atol=1e-5)
 
@@ -169,6 +194,11 @@ class SequentialContract(EstimatorContract, OddDataContract):
 def _make_query(row: list[int], n_items: int) -> Queries:
     history = sp.csr_array(np.bincount(row, minlength=n_items)[None].astype(np.float32))
     return Queries(users=np.array([-1], np.int32), history=history, sequences=(np.array(row, np.int32),))
+
+
+def _make_queries(rows: list[np.ndarray], n_items: int) -> Queries:
+    history = sp.csr_array(np.stack([np.bincount(row, minlength=n_items) for row in rows]).astype(np.float32))
+    return Queries(users=np.full(len(rows), -1, np.int32), history=history, sequences=tuple(rows))
 
 
 def _widened(history: sp.csr_array, more: int) -> sp.csr_array:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from leanrec.training import losses
+from leanrec.training import logit_blocks, losses
 
 T, N, D = 37, 23, 6
 
@@ -37,7 +37,7 @@ def agree(found: Callable[..., Tensor], slow: Callable[..., Tensor], *inputs: Te
 @pytest.mark.parametrize("block", [1, 4 * 2**20])
 def test_cross_entropy_over_all_items(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """One block, and three of at most 16 targets."""
-    monkeypatch.setitem(losses._BLOCK_BYTES, "cpu", block)
+    monkeypatch.setitem(logit_blocks._BLOCK_BYTES, "cpu", block)
     hidden, table, targets = made()
     agree(
         lambda h, w: losses.cross_entropy(h, w, targets), lambda h, w: F.cross_entropy(h @ w.T, targets), hidden, table
@@ -46,7 +46,7 @@ def test_cross_entropy_over_all_items(block: int, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("block", [1, 4 * 2**20])
 def test_cross_entropy_with_a_bias_for_each_item(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(losses._BLOCK_BYTES, "cpu", block)
+    monkeypatch.setitem(logit_blocks._BLOCK_BYTES, "cpu", block)
     hidden, table, targets = made(1)
     bias = torch.randn(N, dtype=torch.float64).requires_grad_()
     agree(
@@ -204,7 +204,7 @@ def test_alignment_and_uniformity() -> None:
 
 
 def test_multinomial_in_blocks_equals_a_dense_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(losses._BLOCK_BYTES, "cpu", 0)  # blocks of 16 users
+    monkeypatch.setitem(logit_blocks._BLOCK_BYTES, "cpu", 0)  # blocks of 16 users
     rng = torch.Generator().manual_seed(0)
     hidden, table, bias = (
         torch.randn(shape, generator=rng, dtype=torch.float64, requires_grad=True) for shape in ((40, 3), (5, 3), (5,))
@@ -218,13 +218,6 @@ def test_multinomial_in_blocks_equals_a_dense_softmax(monkeypatch: pytest.Monkey
     assert float(loss.detach()) == pytest.approx(float(slow_loss.detach()))
     for a, b in zip(fast, slow, strict=True):
         torch.testing.assert_close(a, b)
-
-
-def test_block_of_a_large_table_has_half_as_many_rows_as_dimensions() -> None:
-    assert losses._block_rows(1_000_000, 8) == 16
-    assert losses._block_rows(40_981, 200) == 100
-    assert losses._block_rows(1_000, 64) == 4 * 2**20 // 4_000
-    assert losses.logits_bytes(40_981, 200) == 3 * 4 * 40_981 * 100
 
 
 def test_second_backward_pass_is_refused() -> None:

@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from leanrec.data.dataset import Dataset
 from leanrec.types import Float32Array, Int32Array, Int64Array, Queries
@@ -114,8 +112,8 @@ class PaddedBatch:
         lengths: (B,) int64.
     """
 
-    items: Tensor
-    lengths: Tensor
+    items: Int64Array
+    lengths: Int64Array
 
 
 def pad_histories(histories: PackedHistories, starts: Int64Array, ends: Int64Array) -> PaddedBatch:
@@ -126,7 +124,7 @@ def pad_histories(histories: PackedHistories, starts: Int64Array, ends: Int64Arr
     inside = np.arange(longest) < lengths[:, None]
     last = max(0, len(histories.items) - 1)
     items = np.where(inside, histories.items[np.minimum(positions, last)], -1) if longest else positions
-    return PaddedBatch(torch.from_numpy(items.astype(np.int64)), torch.from_numpy(lengths))
+    return PaddedBatch(items.astype(np.int64), lengths)
 
 
 def batch_by_length(lengths: Int64Array, max_cells: int, rng: np.random.Generator) -> list[Int64Array]:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from leanrec.training.logit_blocks import block_rows
+
 __all__ = [
     "alignment",
     "bce",
@@ -17,26 +19,10 @@ __all__ = [
     "cross_entropy",
     "gbce",
     "info_nce",
-    "logits_bytes",
     "multinomial",
     "sampled_softmax",
     "uniformity",
 ]
-
-# Size of one block of logits: 4 MB stay in a CPU cache between the product and the softmax; a GPU needs few, large calls.
-_BLOCK_BYTES = {"cpu": 4 * 2**20, "cuda": 512 * 2**20}
-_MIN_ROWS = 16
-
-
-def _block_rows(n_items: int, embedding_dim: int, device: str = "cpu") -> int:
-    """Rows of a block of logits; at least D / 2, so that reading a table larger than the cache is amortized."""
-    fitting = _BLOCK_BYTES.get(device, _BLOCK_BYTES["cpu"]) // (4 * n_items)
-    return max(_MIN_ROWS, embedding_dim // 2, fitting)
-
-
-def logits_bytes(n_items: int, embedding_dim: int) -> int:
-    """Memory of the losses over all items on a CPU beside states, tables and gradients: three blocks of logits."""
-    return 3 * 4 * n_items * _block_rows(n_items, embedding_dim)
 
 
 class _ForwardGradients(torch.autograd.Function):
@@ -67,7 +53,7 @@ class _CrossEntropy(_ForwardGradients):
         d_bias = None if bias is None else torch.zeros_like(bias)
         # With states in bfloat16 the products are too; sums and the softmax stay in the dtype of the table.
         W = table.to(hidden.dtype)
-        step = _block_rows(len(table), table.shape[1], table.device.type)
+        step = block_rows(len(table), table.shape[1], table.device.type)
         for start in range(0, len(hidden), step):
             h, t = hidden[start : start + step], targets[start : start + step, None]
             logits = (h @ W.T).to(table.dtype)
@@ -111,7 +97,7 @@ class _Multinomial(_ForwardGradients):
         hidden = hidden.to(table.dtype)
         total = hidden.new_zeros(())
         d_hidden, d_table, d_bias = torch.empty_like(hidden), torch.zeros_like(table), torch.zeros_like(bias)
-        step, lengths = _block_rows(len(table), table.shape[1], table.device.type), bounds.diff()
+        step, lengths = block_rows(len(table), table.shape[1], table.device.type), bounds.diff()
         edges = bounds[::step].tolist() + bounds[-1:].tolist()
         for i, start in enumerate(range(0, len(hidden), step)):
             h, n = hidden[start : start + step], lengths[start : start + step, None]

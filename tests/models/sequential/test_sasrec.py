@@ -1,19 +1,13 @@
-"""SASRec: the contract, and loading without torch."""
+"""SASRec: the contract, refused settings, and a fit without torch."""
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from contracts.sequential import SequentialContract
-from leanrec import artifacts
-from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.models.sequential.sasrec import SASRec
-from leanrec.run import Run
-
-ONE = Run(threads=1)
 
 
 class TestSASRec(SequentialContract):
@@ -37,12 +31,23 @@ def test_n_heads_must_divide_embedding_dim() -> None:
         SASRec(embedding_dim=10, n_heads=4)
 
 
-def test_an_artifact_names_the_extra_where_torch_is_missing(dataset: Dataset, tmp_path: Path) -> None:
-    folder = artifacts.save(SASRec(embedding_dim=8, epochs=1).fit(dataset, ONE), tmp_path / "model")
-    code = (
-        "import sys; sys.modules['torch'] = None; from leanrec import artifacts; from leanrec.errors import MissingExtraError\n"
-        f"try: artifacts.load({str(folder)!r})\nexcept MissingExtraError as error: print(error)"
-    )
+def test_a_fit_without_torch_names_the_extra() -> None:
+    code = """
+import sys
+from leanrec.errors import MissingExtraError
+from leanrec.models import get_model
+
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "torch":
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+sys.meta_path.insert(0, NoTorch())
+try:
+    get_model("sasrec")().fit(None)
+except MissingExtraError as error:
+    print(error)
+"""
     called = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert called.stdout.startswith("This artifact needs an optional package.")
+    assert called.stdout.startswith("The model 'sasrec' needs an optional package.")
     assert 'pip install "leanrec[deep]"' in called.stdout

@@ -26,7 +26,8 @@ from leanrec.run import Run
 from leanrec.settings import setting
 from leanrec.training.config import TrainingSettings
 from leanrec.training.early_stopping import hold_out, mean_ndcg_of_embedder
-from leanrec.training.losses import logits_bytes, multinomial
+from leanrec.training.logit_blocks import logits_bytes
+from leanrec.training.losses import multinomial
 from leanrec.training.trainer import limit_torch_threads, resolve_device, train
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, Queries
 

@@ -6,20 +6,18 @@ items share their vectors; and the states after all items are computed at once, 
 """
 
 import dataclasses
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+import numpy as np
 
-from leanrec.data.dataset import Dataset, DatasetShape
-from leanrec.data.splits.evaluation_set import EvaluationSet
-from leanrec.finiteness import require_finite
-from leanrec.models.sequential.core.models import SequentialModel
+from leanrec.data.dataset import DatasetShape
+from leanrec.kernels.layers.named_layers import NamedLayers, linear_shapes, norm_shapes
 from leanrec.models.sequential.core.settings import SequentialSettings
-from leanrec.models.sequential.core.training import fit_sequential
-from leanrec.nn.dropout import dropout
-from leanrec.run import Run
 from leanrec.settings import setting
+from leanrec.types import Float32Array, Int64Array
+
+if TYPE_CHECKING:
+    from leanrec.models.sequential.core.networks.base import SequentialNetwork
 
 __all__ = ["Caser"]
 
@@ -47,61 +45,34 @@ class Caser(SequentialSettings):
         cells = self.embedding_dim * (self.window + 3 * self.n_vertical) + 4 * self.n_horizontal * self.window
         return super().fit_bytes(shape) + 4 * max(self.batch_size, self.max_length) * cells
 
-    def build_network(self, n_items: int) -> nn.Module:
-        """The convolutions with fresh weights."""
-        return _CaserNetwork(self, n_items)
+    def build_network(self, n_items: int) -> "SequentialNetwork":
+        """The network with fresh weights, for training with torch."""
+        from leanrec.models.sequential.core.networks.caser import CaserNetwork  # noqa: PLC0415 - torch is optional
 
-    @require_finite
-    def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> SequentialModel:
-        """Train on the histories of ``data``.
+        return CaserNetwork(self, n_items)
 
-        With ``patience`` the validation score is NDCG@10 on ``valid``; if that is None, on the latest item of 5 % of the
-        users, which is then left out of training.
-        """
-        return fit_sequential(self, data, run, valid)
+    def weight_shapes(self, n_items: int) -> dict[str, tuple[int, ...]]:
+        """Shapes of the weights of the network, by name."""
+        D, n_patterns = self.embedding_dim, self.n_horizontal * self.window + self.n_vertical * self.embedding_dim
+        shapes: dict[str, tuple[int, ...]] = {"items.weight": (n_items, D)}
+        for i in range(self.window):
+            shapes |= {f"across.{i}.weight": (self.n_horizontal, D, i + 1), f"across.{i}.bias": (self.n_horizontal,)}
+        shapes |= linear_shapes("down", self.window, self.n_vertical, bias=False)
+        return shapes | linear_shapes("mix", n_patterns, D) | linear_shapes("out", 2 * D, D) | norm_shapes("norm", D)
 
-
-class _CaserNetwork(nn.Module):
-    def __init__(self, settings: Caser, n_items: int) -> None:
-        super().__init__()
-        width, self.window = settings.embedding_dim, settings.window
-        self.dropout = settings.dropout
-        self.items = nn.Embedding(n_items, width)
-        nn.init.normal_(self.items.weight, std=width**-0.5)
-        heights = range(1, self.window + 1)
-        self.across = nn.ModuleList([nn.Conv1d(width, settings.n_horizontal, height) for height in heights])
-        self.down = nn.Linear(self.window, settings.n_vertical, bias=False)
-        self.mix = nn.Linear(settings.n_horizontal * self.window + settings.n_vertical * width, width)
-        self.out = nn.Linear(2 * width, width)
-        self.norm = nn.LayerNorm(width)
-        # The initial state is the mean of the history, whose vectors may be informative from the start.
-        with torch.no_grad():
-            self.out.weight.copy_(torch.cat([torch.zeros(width, width), torch.eye(width)], 1))
-
-    def forward(self, items: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002 - causal, so padding on the right has no effect
-        """(B, L) to (B, L, D)."""
-        x = self.items(items.clamp(min=0))
-        # Zero padding before the first item, as in the paper.
-        filled = F.pad(x, (0, 0, self.window - 1, 0))
-        patterns = dropout(
-            torch.cat([self._convolve_horizontal(filled), self._convolve_vertical(filled)], 2),
-            self.dropout,
-            self.training,
-        )
-        mean = x.cumsum(1) / torch.arange(1, x.shape[1] + 1, device=x.device)[:, None]
-        both = torch.cat([F.relu(self.mix(patterns)), dropout(mean, self.dropout, self.training)], 2)
-        out: Tensor = self.norm(self.out(both))
-        return out
-
-    def _convolve_horizontal(self, filled: Tensor) -> Tensor:
-        """(B, L, heights · filters): maximum of each horizontal filter over the window that ends at each item."""
-        along = filled.transpose(1, 2)
+    def encode(self, layers: NamedLayers, x: Float32Array, bounds: Int64Array) -> Float32Array:
+        """(B, D) state after the last item of each history. O(D · window² · n_horizontal + L · D) for each."""
+        B, D = len(bounds) - 1, x.shape[1]
+        rows = bounds[1:, None] - self.window + np.arange(self.window)
+        # Zeros before the first item, as in training.
+        windows = np.where((rows >= bounds[:-1, None])[:, :, None], x[np.maximum(rows, 0)], np.float32(0))
         found = []
-        for height, filters in enumerate(self.across, start=1):
-            found.append(F.max_pool1d(F.relu(filters(along)), self.window - height + 1, stride=1))
-        return torch.cat(found, 1).transpose(1, 2)
-
-    def _convolve_vertical(self, filled: Tensor) -> Tensor:
-        """(B, L, D · filters): weighted sums of the vectors of the window that ends at each item."""
-        weighted: Tensor = self.down(filled.unfold(1, self.window, 1))
-        return weighted.flatten(2)
+        for height in range(1, self.window + 1):
+            filters = layers.within(f"across.{height - 1}")
+            cuts = np.lib.stride_tricks.sliding_window_view(windows, height, axis=1)
+            matches = cuts.reshape(B, -1, D * height) @ filters["weight"].reshape(self.n_horizontal, -1).T
+            found.append(np.maximum(matches.max(axis=1) + filters["bias"], 0))
+        found.append((windows.transpose(0, 2, 1) @ layers["down.weight"].T).reshape(B, -1))
+        mixed = np.maximum(layers.apply_linear("mix", np.concatenate(found, axis=1)), 0)
+        mean = np.add.reduceat(x, bounds[:-1]) / np.diff(bounds)[:, None].astype(np.float32)
+        return layers.apply_norm("norm", layers.apply_linear("out", np.concatenate([mixed, mean], axis=1)))

@@ -6,18 +6,16 @@ full or sampled softmax instead of their ranking losses.
 """
 
 import dataclasses
+from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
-
-from leanrec.data.dataset import Dataset
-from leanrec.data.splits.evaluation_set import EvaluationSet
-from leanrec.finiteness import require_finite
-from leanrec.models.sequential.core.models import SequentialModel
+from leanrec.kernels.layers.named_layers import NamedLayers, linear_shapes, norm_shapes
+from leanrec.kernels.layers.recurrence import scan_gru
 from leanrec.models.sequential.core.settings import SequentialSettings
-from leanrec.models.sequential.core.training import fit_sequential
-from leanrec.nn.dropout import dropout
-from leanrec.run import Run
 from leanrec.settings import setting
+from leanrec.types import Float32Array, Int64Array
+
+if TYPE_CHECKING:
+    from leanrec.models.sequential.core.networks.base import SequentialNetwork
 
 __all__ = ["GRU4Rec"]
 
@@ -36,39 +34,27 @@ class GRU4Rec(SequentialSettings):
     batch_size: int = 4096
     n_layers: int = setting(1, at_least=1, doc="Number of stacked GRU layers.")
 
-    def build_network(self, n_items: int) -> nn.Module:
-        """The recurrent network with fresh weights."""
-        return _GRU4RecNetwork(self, n_items)
+    def build_network(self, n_items: int) -> "SequentialNetwork":
+        """The network with fresh weights, for training with torch."""
+        from leanrec.models.sequential.core.networks.gru4rec import GRU4RecNetwork  # noqa: PLC0415 - torch is optional
 
-    @require_finite
-    def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> SequentialModel:
-        """Train on the histories of ``data``.
+        return GRU4RecNetwork(self, n_items)
 
-        With ``patience`` the validation score is NDCG@10 on ``valid``; if that is None, on the latest item of 5 % of the
-        users, which is then left out of training.
-        """
-        return fit_sequential(self, data, run, valid)
+    def weight_shapes(self, n_items: int) -> dict[str, tuple[int, ...]]:
+        """Shapes of the weights of the network, by name."""
+        D = self.embedding_dim
+        shapes: dict[str, tuple[int, ...]] = {"items.weight": (n_items, D)}
+        for unit in range(self.n_layers):
+            for side in ("ih", "hh"):
+                shapes |= {f"units.{unit}.weight_{side}_l0": (3 * D, D), f"units.{unit}.bias_{side}_l0": (3 * D,)}
+        return shapes | linear_shapes("out", D, D) | norm_shapes("norm", D)
 
-
-class _GRU4RecNetwork(nn.Module):
-    def __init__(self, settings: GRU4Rec, n_items: int) -> None:
-        super().__init__()
-        width = settings.embedding_dim
-        self.dropout = settings.dropout
-        self.items = nn.Embedding(n_items, width)
-        nn.init.normal_(self.items.weight, std=width**-0.5)
-        self.units = nn.ModuleList([nn.GRU(width, width, batch_first=True) for _ in range(settings.n_layers)])
-        self.out = nn.Linear(width, width)
-        self.norm = nn.LayerNorm(width)
-        # The initial state is the vector of the latest item, which may be informative from the start; the GRUs add to it.
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
-
-    def forward(self, items: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002 - causal, so padding on the right has no effect
-        """(B, L) to (B, L, D)."""
-        latest = dropout(self.items(items.clamp(min=0)), self.dropout, self.training)
-        x = latest
-        for unit in self.units:
-            x = dropout(unit(x)[0], self.dropout, self.training)
-        out: Tensor = self.norm(latest + self.out(x))
-        return out
+    def encode(self, layers: NamedLayers, x: Float32Array, bounds: Int64Array) -> Float32Array:
+        """(B, D) state after the last item of each history. O(n_layers · T · D²)."""
+        last = bounds[1:] - 1
+        latest = x[last]
+        for unit in (layers.within(f"units.{number}") for number in range(self.n_layers)):
+            inputs = x @ unit.transpose("weight_ih_l0")
+            inputs += unit["bias_ih_l0"]
+            x = scan_gru(inputs, unit.transpose("weight_hh_l0"), unit["bias_hh_l0"], bounds)
+        return layers.apply_norm("norm", latest + layers.apply_linear("out", x[last]))

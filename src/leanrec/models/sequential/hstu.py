@@ -6,26 +6,22 @@ because queries have ordered histories without timestamps; attention is computed
 """
 
 import dataclasses
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+import numpy as np
 
-from leanrec.data.dataset import Dataset, DatasetShape
-from leanrec.data.splits.evaluation_set import EvaluationSet
-from leanrec.finiteness import require_finite
-from leanrec.models.sequential.core.models import SequentialModel
-from leanrec.models.sequential.core.networks import CausalBlocks
+from leanrec.data.dataset import DatasetShape
+from leanrec.kernels.layers.activations import silu_causal
+from leanrec.kernels.layers.attention import attend, count_from_end
+from leanrec.kernels.layers.named_layers import NamedLayers, linear_shapes, norm_shapes
 from leanrec.models.sequential.core.settings import SequentialSettings, check_heads
-from leanrec.models.sequential.core.training import fit_sequential
-from leanrec.nn.dropout import dropout
-from leanrec.run import Run
 from leanrec.settings import setting
+from leanrec.types import Float32Array, Int64Array
+
+if TYPE_CHECKING:
+    from leanrec.models.sequential.core.networks.base import SequentialNetwork
 
 __all__ = ["HSTU"]
-
-# Positions whose attention is computed at a time.
-_BLOCK = 64
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,53 +51,44 @@ class HSTU(SequentialSettings):
         positions = max(self.batch_size, self.max_length)
         return super().fit_bytes(shape) + 16 * positions * self.max_length * self.n_heads * self.n_layers
 
-    def build_network(self, n_items: int) -> nn.Module:
-        """The blocks with fresh weights."""
-        return CausalBlocks(self, n_items, self.n_layers, lambda: _HSTUBlock(self))
+    def build_network(self, n_items: int) -> "SequentialNetwork":
+        """The network with fresh weights, for training with torch."""
+        from leanrec.models.sequential.core.networks.hstu import HSTUNetwork  # noqa: PLC0415 - torch is optional
 
-    @require_finite
-    def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> SequentialModel:
-        """Train on the histories of ``data``.
+        return HSTUNetwork(self, n_items)
 
-        With ``patience`` the validation score is NDCG@10 on ``valid``; if that is None, on the latest item of 5 % of the
-        users, which is then left out of training.
-        """
-        return fit_sequential(self, data, run, valid)
+    def weight_shapes(self, n_items: int) -> dict[str, tuple[int, ...]]:
+        """Shapes of the weights of the network, by name."""
+        D = self.embedding_dim
+        shapes: dict[str, tuple[int, ...]] = {"items.weight": (n_items, D), "positions.weight": (self.max_length, D)}
+        for block in (f"blocks.{number}" for number in range(self.n_layers)):
+            shapes |= {f"{block}.distance": (self.n_heads, self.max_length)}
+            shapes |= norm_shapes(f"{block}.norm_in", D) | norm_shapes(f"{block}.norm_out", D)
+            shapes |= linear_shapes(f"{block}.projection", D, 4 * D) | linear_shapes(f"{block}.out", D, D)
+        return shapes | norm_shapes("norm", D)
 
+    def encode(self, layers: NamedLayers, x: Float32Array, bounds: Int64Array) -> Float32Array:
+        """(B, D) state after the last item of each history. The last block attends from one row of each."""
+        x += layers["positions.weight"][count_from_end(bounds)]
+        for block in range(self.n_layers):
+            x = self._apply_block(layers.within(f"blocks.{block}"), x, bounds, only_last=block == self.n_layers - 1)
+        return layers.apply_norm("norm", x)
 
-class _HSTUBlock(nn.Module):
-    def __init__(self, settings: HSTU) -> None:
-        super().__init__()
-        width, self.n_heads = settings.embedding_dim, settings.n_heads
-        self.dropout, self.max_length = settings.dropout, settings.max_length
-        self.norm_in, self.norm_out = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.projection = nn.Linear(width, 4 * width)
-        self.out = nn.Linear(width, width)
-        self.distance = nn.Parameter(torch.zeros(settings.n_heads, settings.max_length))
-        # A fresh block is the identity.
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+    def _apply_block(
+        self, layers: NamedLayers, x: Float32Array, bounds: Int64Array, *, only_last: bool
+    ) -> Float32Array:
+        """(T, D) to (T, D), or to (B, D) with ``only_last``."""
+        projected = layers.apply_linear_silu("projection", layers.apply_norm("norm_in", x))
+        gate, values, queries, keys = np.split(projected, 4, axis=1)
+        query_bounds = bounds
+        if only_last:
+            last, query_bounds = bounds[1:] - 1, np.arange(len(bounds))
+            x, gate, queries = x[last], gate[last], queries[last]
+        distance, scale = layers["distance"], 1 / self.max_length
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, L, D) to (B, L, D)."""
-        gate, *rest = F.silu(self.projection(self.norm_in(x))).chunk(4, 2)
-        attended = self.norm_out(self._attend(*rest)) * gate
-        out: Tensor = x + self.out(dropout(attended, self.dropout, self.training))
+        def weigh(products: Float32Array, first: int, head: int) -> None:
+            silu_causal(products, first, distance[head], scale)
+
+        attended = attend(queries, keys, values, query_bounds, bounds, weigh, n_heads=self.n_heads)
+        out: Float32Array = x + layers.apply_linear("out", layers.apply_norm("norm_out", attended) * gate)
         return out
-
-    def _attend(self, values: Tensor, queries: Tensor, keys: Tensor) -> Tensor:
-        """(B, L, D): causal sum of the values, weighted by SiLU of the query-key match + a bias of the distance."""
-        B, L, D = values.shape
-        v, q, k = (each.view(B, L, self.n_heads, D // self.n_heads).transpose(1, 2) for each in (values, queries, keys))
-        parts = []
-        for start in range(0, L, _BLOCK):
-            stop = min(L, start + _BLOCK)
-            # Keys after the block are masked, so they are not computed.
-            positions = torch.arange(stop, device=values.device)
-            distance = positions[start:, None] - positions
-            # Distances repeat: F.embedding adds up their gradients in a fixed order, an index in that of the threads.
-            bias = F.embedding(distance.clamp(min=0), self.distance.T).movedim(2, 0)
-            matches = q[:, :, start:stop] @ k[:, :, :stop].transpose(2, 3) + bias
-            weights = F.silu(matches) * ((distance >= 0) / self.max_length)
-            parts.append(weights @ v[:, :, :stop])
-        return torch.cat(parts, 2).transpose(1, 2).reshape(B, L, D)

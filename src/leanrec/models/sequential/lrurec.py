@@ -5,27 +5,21 @@ Neural Networks for Long Sequences", ICML 2023.
 """
 
 import dataclasses
-import math
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+import numpy as np
 
-from leanrec.data.dataset import Dataset, DatasetShape
-from leanrec.data.splits.evaluation_set import EvaluationSet
-from leanrec.finiteness import require_finite
-from leanrec.models.sequential.core.models import SequentialModel
+from leanrec.data.dataset import DatasetShape
+from leanrec.kernels.layers.named_layers import NamedLayers, linear_shapes, norm_shapes
+from leanrec.kernels.layers.recurrence import scan_linear
 from leanrec.models.sequential.core.settings import SequentialSettings
-from leanrec.models.sequential.core.training import fit_sequential
-from leanrec.nn.dropout import dropout
-from leanrec.nn.recurrence import linear_recurrence
-from leanrec.run import Run
 from leanrec.settings import setting
+from leanrec.types import Float32Array, Int64Array
+
+if TYPE_CHECKING:
+    from leanrec.models.sequential.core.networks.base import SequentialNetwork
 
 __all__ = ["LRURec"]
-
-# Of the ring in which the initial eigenvalues lie.
-_MAX_RADIUS, _MIN_RADIUS = 0.99, 0.8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,79 +39,34 @@ class LRURec(SequentialSettings):
         positions = max(self.batch_size, self.max_length)
         return super().fit_bytes(shape) + 120 * positions * self.embedding_dim * self.n_layers
 
-    def build_network(self, n_items: int) -> nn.Module:
-        """The recurrences with fresh weights."""
-        return _LRURecNetwork(self, n_items)
+    def build_network(self, n_items: int) -> "SequentialNetwork":
+        """The network with fresh weights, for training with torch."""
+        from leanrec.models.sequential.core.networks.lrurec import LRURecNetwork  # noqa: PLC0415 - torch is optional
 
-    @require_finite
-    def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> SequentialModel:
-        """Train on the histories of ``data``.
+        return LRURecNetwork(self, n_items)
 
-        With ``patience`` the validation score is NDCG@10 on ``valid``; if that is None, on the latest item of 5 % of the
-        users, which is then left out of training.
-        """
-        return fit_sequential(self, data, run, valid)
+    def weight_shapes(self, n_items: int) -> dict[str, tuple[int, ...]]:
+        """Shapes of the weights of the network, by name."""
+        D, H = self.embedding_dim, 2 * self.embedding_dim
+        shapes: dict[str, tuple[int, ...]] = {"items.weight": (n_items, D)}
+        for block in (f"blocks.{number}" for number in range(self.n_layers)):
+            shapes |= norm_shapes(f"{block}.norm1", D) | norm_shapes(f"{block}.norm2", D)
+            shapes |= {f"{block}.unit.{name}": (H,) for name in ("nu", "theta", "gamma")}
+            shapes |= linear_shapes(f"{block}.unit.read", D, 2 * H) | linear_shapes(f"{block}.unit.write", 2 * H, D)
+            shapes |= linear_shapes(f"{block}.up", D, 4 * D) | linear_shapes(f"{block}.down", 4 * D, D)
+        return shapes | norm_shapes("norm", D)
 
-
-class _LRURecNetwork(nn.Module):
-    def __init__(self, settings: LRURec, n_items: int) -> None:
-        super().__init__()
-        width = settings.embedding_dim
-        self.dropout = settings.dropout
-        self.items = nn.Embedding(n_items, width)
-        nn.init.normal_(self.items.weight, std=width**-0.5)
-        self.blocks = nn.ModuleList([_LRUBlock(width, settings.dropout) for _ in range(settings.n_layers)])
-        self.norm = nn.LayerNorm(width)
-
-    def forward(self, items: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002 - causal, so padding on the right has no effect
-        """(B, L) to (B, L, D)."""
-        x = dropout(self.items(items.clamp(min=0)), self.dropout, self.training)
-        for block in self.blocks:
-            x = block(x)
-        out: Tensor = self.norm(x)
-        return out
-
-
-class _LRUBlock(nn.Module):
-    """A linear recurrence and a two-layer MLP, each with pre-layer normalization and a residual."""
-
-    def __init__(self, width: int, dropout_rate: float) -> None:
-        super().__init__()
-        self.dropout = dropout_rate
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.unit = _LinearRecurrentUnit(width, 2 * width)
-        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-        # A fresh block is the identity.
-        for last in (self.unit.write, self.down):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, L, D) to (B, L, D)."""
-        x = x + self._drop(self.unit(self.norm1(x)))
-        return x + self._drop(self.down(self._drop(F.gelu(self.up(self.norm2(x))))))
-
-    def _drop(self, x: Tensor) -> Tensor:
-        return dropout(x, self.dropout, self.training)
-
-
-class _LinearRecurrentUnit(nn.Module):
-    """h_t = λ h_{t−1} + γ B x_t, y_t = Re(C h_t), with complex λ = exp(−exp(ν) + i exp(θ)) inside the unit circle."""
-
-    def __init__(self, width: int, n_states: int) -> None:
-        super().__init__()
-        # λ uniform over the area of a ring.
-        squares = torch.rand(n_states) * (_MAX_RADIUS**2 - _MIN_RADIUS**2) + _MIN_RADIUS**2
-        self.nu = nn.Parameter((-0.5 * squares.log()).log())
-        self.theta = nn.Parameter((2 * math.pi * torch.rand(n_states).clamp(min=1e-4)).log())
-        self.gamma = nn.Parameter((1 - squares).sqrt().log())
-        self.read = nn.Linear(width, 2 * n_states)
-        self.write = nn.Linear(2 * n_states, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, L, D) to (B, L, D)."""
-        decay = torch.polar((-self.nu.exp()).exp(), self.theta.exp())
-        inputs = self.read(x).unflatten(2, (-1, 2)) * self.gamma.exp()[:, None]
-        states = linear_recurrence(torch.view_as_complex(inputs), decay)
-        out: Tensor = self.write(torch.view_as_real(states).flatten(2))
-        return out
+    def encode(self, layers: NamedLayers, x: Float32Array, bounds: Int64Array) -> Float32Array:
+        """(B, D) state after the last item of each history. The last block writes one row of each."""
+        last = bounds[1:] - 1
+        for number in range(self.n_layers):
+            block = layers.within(f"blocks.{number}")
+            unit, states = block.within("unit"), block.apply_linear("unit.read", block.apply_norm("norm1", x))
+            states *= np.repeat(np.exp(unit["gamma"]), 2)
+            radius, angle = np.exp(-np.exp(unit["nu"])), np.exp(unit["theta"])
+            scan_linear(states, radius * np.cos(angle), radius * np.sin(angle), bounds)
+            if number == self.n_layers - 1:
+                x, states = x[last], states[last]
+            x += unit.apply_linear("write", states)
+            x += block.apply_linear("down", block.apply_linear_gelu("up", block.apply_norm("norm2", x)))
+        return layers.apply_norm("norm", x)

@@ -5,19 +5,17 @@ Vasilev, "Turning Dross Into Gold Loss: is BERT4Rec really better than SASRec?",
 """
 
 import dataclasses
+from typing import TYPE_CHECKING
 
-from torch import nn
-
-from leanrec.data.dataset import Dataset
-from leanrec.data.splits.evaluation_set import EvaluationSet
-from leanrec.finiteness import require_finite
-from leanrec.models.sequential.core.models import SequentialModel
-from leanrec.models.sequential.core.networks import CausalBlocks
+from leanrec.kernels.layers.attention import count_from_end
+from leanrec.kernels.layers.named_layers import NamedLayers, norm_shapes
+from leanrec.kernels.layers.transformer import apply_block, block_shapes
 from leanrec.models.sequential.core.settings import SequentialSettings, check_heads
-from leanrec.models.sequential.core.training import fit_sequential
-from leanrec.nn.transformer import TransformerBlock
-from leanrec.run import Run
 from leanrec.settings import setting
+from leanrec.types import Float32Array, Int64Array
+
+if TYPE_CHECKING:
+    from leanrec.models.sequential.core.networks.base import SequentialNetwork
 
 __all__ = ["SASRec"]
 
@@ -39,20 +37,24 @@ class SASRec(SequentialSettings):
         super().__post_init__()
         check_heads(self.embedding_dim, self.n_heads)
 
-    def build_network(self, n_items: int) -> nn.Module:
-        """The Transformer with fresh weights."""
-        return CausalBlocks(
-            self,
-            n_items,
-            self.n_layers,
-            lambda: TransformerBlock(self.embedding_dim, self.n_heads, 4 * self.embedding_dim, self.dropout),
-        )
+    def build_network(self, n_items: int) -> "SequentialNetwork":
+        """The network with fresh weights, for training with torch."""
+        from leanrec.models.sequential.core.networks.sasrec import SASRecNetwork  # noqa: PLC0415 - torch is optional
 
-    @require_finite
-    def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> SequentialModel:
-        """Train on the histories of ``data``.
+        return SASRecNetwork(self, n_items)
 
-        With ``patience`` the validation score is NDCG@10 on ``valid``; if that is None, on the latest item of 5 % of the
-        users, which is then left out of training.
-        """
-        return fit_sequential(self, data, run, valid)
+    def weight_shapes(self, n_items: int) -> dict[str, tuple[int, ...]]:
+        """Shapes of the weights of the network, by name."""
+        D = self.embedding_dim
+        shapes: dict[str, tuple[int, ...]] = {"items.weight": (n_items, D), "positions.weight": (self.max_length, D)}
+        for block in range(self.n_layers):
+            shapes |= block_shapes(f"blocks.{block}", D, 4 * D)
+        return shapes | norm_shapes("norm", D)
+
+    def encode(self, layers: NamedLayers, x: Float32Array, bounds: Int64Array) -> Float32Array:
+        """(B, D) state after the last item of each history. The last block computes one row of each."""
+        x += layers["positions.weight"][count_from_end(bounds)]
+        for block in range(self.n_layers):
+            is_last = block == self.n_layers - 1
+            x = apply_block(layers.within(f"blocks.{block}"), x, bounds, self.n_heads, only_last=is_last)
+        return layers.apply_norm("norm", x)

@@ -20,7 +20,7 @@ def test_small_batches_give_the_same_vectors(
 ) -> None:
     queries = dataset.queries()
     expected = model.embed_queries(queries)
-    monkeypatch.setattr(models, "_BATCH_CELLS", 7)
+    monkeypatch.setattr(models, "_BATCH_ROWS", 7)
     np.testing.assert_allclose(model.embed_queries(queries), expected, rtol=1e-4, atol=1e-5)
 
 

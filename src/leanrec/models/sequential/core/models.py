@@ -3,53 +3,36 @@
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from leanrec.data.table import Table
+from leanrec.errors import DataError
 from leanrec.field_checks import check_array_shapes
+from leanrec.kernels.csr import concat_ranges
+from leanrec.kernels.layers.named_layers import NamedLayers
 from leanrec.kernels.sparse import dot_scores
+from leanrec.kernels.threads import run_in_threads
 from leanrec.models.sequential.core.item_content import ItemContent
 from leanrec.models.sequential.core.settings import SequentialSettings
-from leanrec.nn.arrays import check_weights, load_arrays
 from leanrec.protocols import Explanation, rank_contributions
-from leanrec.training.histories import PackedHistories, leave_one_out, pad_histories, sum_score_drops
-from leanrec.types import Float32Array, Int32Array, Queries
+from leanrec.training.histories import PackedHistories, leave_one_out, sum_score_drops
+from leanrec.types import Float32Array, Int32Array, Int64Array, Queries
 
-__all__ = ["SequentialContentModel", "SequentialModel", "encode_histories"]
+__all__ = ["SequentialContentModel", "SequentialModel"]
 
-# Cells of one padded batch at inference.
-_BATCH_CELLS = 16_384
-
-
-def encode_histories(network: nn.Module, settings: SequentialSettings, histories: PackedHistories) -> Float32Array:
-    """(B, D) hidden state after each whole history; zeros for an empty one."""
-    device = next(network.parameters()).device
-    out = np.zeros((len(histories), cast(nn.Embedding, network.items).embedding_dim), np.float32)
-    lengths = histories.lengths
-    nonempty = np.flatnonzero(lengths)
-    order = nonempty[np.argsort(lengths[nonempty], kind="stable")]
-    while len(order):
-        # The longest history of a batch sets its width, and so how many fit.
-        block = order[-max(1, _BATCH_CELLS // int(lengths[order[-1]])) :]
-        order = order[: -len(block)]
-        batch = pad_histories(histories, histories.bounds[block], histories.bounds[block + 1])
-        with torch.inference_mode():
-            items, ends = settings.inference_inputs(batch.items.to(device), batch.lengths.to(device))
-            out[block] = network(items, ends)[torch.arange(len(block)), ends - 1].float().cpu().numpy()
-    return out
+# Rows of histories that are encoded at a time: their activations stay in the cache.
+_BATCH_ROWS = 4_096
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SequentialModel:
-    """A fitted sequential model.
+    """A fitted sequential model. It needs no torch.
 
     Attributes:
-        settings: settings of the fit, which also build the network.
+        settings: settings of the fit, which also compute the states.
         weights: weights of the network by name; "items.weight" is (N, D).
     """
 
@@ -58,7 +41,13 @@ class SequentialModel:
 
     def check_state(self) -> None:
         """Raise DataError unless the weights are those of the network."""
-        check_weights(lambda: self.settings.build_network(self.n_items), self.weights)
+        shapes = self.settings.weight_shapes(self.n_items)
+        check_array_shapes("The weights of the network", self.weights, shapes)
+        for name, array in self.weights.items():
+            if name not in shapes or array.dtype != np.float32:
+                raise DataError(
+                    f"The weights must have the names of the network and be float32. Got {name!r} of {array.dtype}."
+                )
 
     @property
     def n_items(self) -> int:
@@ -66,27 +55,50 @@ class SequentialModel:
         return len(self.weights["items.weight"])
 
     @functools.cached_property
-    def _network(self) -> nn.Module:
-        return load_arrays(self.settings.build_network(self.n_items), self.weights)
+    def _layers(self) -> NamedLayers:
+        return NamedLayers(self.weights)
 
     def embed_queries(self, queries: Queries) -> Float32Array:
-        """(B, D) hidden state after each history; zeros for an empty one."""
-        histories = PackedHistories.from_queries(queries, self.settings.max_length)
-        return encode_histories(self._network, self.settings, histories)
+        """(B, D) state after each history; zeros for an empty one."""
+        return self.encode_histories(PackedHistories.from_queries(queries, self.settings.max_length))
+
+    def encode_histories(self, histories: PackedHistories) -> Float32Array:
+        """(B, D) state after each history of at most ``max_length`` items; zeros for an empty one."""
+        items = self.weights["items.weight"]
+        if len(histories) == 1 and len(histories.items):
+            return self.settings.encode(self._layers, items[histories.items], histories.bounds)
+        out = np.zeros((len(histories), items.shape[1]), np.float32)
+
+        def encode_batch(rows: Int64Array) -> None:
+            lengths = histories.lengths[rows]
+            cells = concat_ranges(histories.bounds[rows], lengths)
+            bounds = np.concatenate([[0], np.cumsum(lengths)])
+            out[rows] = self.settings.encode(self._layers, items[histories.items[cells]], bounds)
+
+        run_in_threads(encode_batch, _split_rows(histories.lengths))
+        return out
 
     def embed_items(self) -> Float32Array:
         """(N, D) item vectors."""
         return self.weights["items.weight"]
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """Hidden states · item vectors: (B, N), or (B, K) for ``items``."""
+        """States · item vectors: (B, N), or (B, K) for ``items``."""
         return dot_scores(self.embed_queries(queries), self.embed_items(), items)
 
     def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
         """Items of the history by how much the scores of ``items`` drop without each. L + 1 passes through the network."""
         history = PackedHistories.from_queries(queries, self.settings.max_length).items
-        states = encode_histories(self._network, self.settings, leave_one_out(history))
+        states = self.encode_histories(leave_one_out(history))
         return rank_contributions(*sum_score_drops(history, states @ self.embed_items()[items].T), top_k=top_k)
+
+
+def _split_rows(lengths: Int64Array) -> list[Int64Array]:
+    """The rows with items, in batches of about ``_BATCH_ROWS`` items."""
+    rows = np.flatnonzero(lengths)
+    ends = np.cumsum(lengths[rows])
+    cuts = np.searchsorted(ends, np.arange(_BATCH_ROWS, ends[-1] if len(ends) else 0, _BATCH_ROWS)) + 1
+    return [batch for batch in np.split(rows, np.unique(cuts)) if len(batch)]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

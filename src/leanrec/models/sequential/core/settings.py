@@ -1,21 +1,27 @@
-"""Settings and network protocol that all sequential models share."""
+"""Settings that all sequential models share, and what a model must add to them."""
 
 import dataclasses
-from typing import ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-from torch import Tensor, nn
-
-from leanrec.data.dataset import DatasetShape
-from leanrec.errors import SettingError
+from leanrec.data.dataset import Dataset, DatasetShape
+from leanrec.data.splits.evaluation_set import EvaluationSet
+from leanrec.errors import MissingExtraError, SettingError
 from leanrec.features.pipeline import TEXT_FEATURES
+from leanrec.finiteness import require_finite
+from leanrec.kernels.layers.named_layers import NamedLayers
 from leanrec.models.sequential.core.item_content import CONTENT_DIMENSIONS
 from leanrec.models.sequential.core.spectral_init import spectral_bytes
+from leanrec.run import Run
 from leanrec.settings import setting
-from leanrec.training import losses
 from leanrec.training.config import TrainingSettings
+from leanrec.training.logit_blocks import logits_bytes
+from leanrec.types import Float32Array, Int64Array
 
-__all__ = ["SequentialNetwork", "SequentialSettings", "TrainingInputs", "check_heads"]
+if TYPE_CHECKING:
+    from leanrec.models.sequential.core.models import SequentialModel
+    from leanrec.models.sequential.core.networks.base import SequentialNetwork
+
+__all__ = ["SequentialSettings", "check_heads"]
 
 _LOSSES = ("cross_entropy", "sampled_softmax", "bce", "gbce", "bpr")
 # Losses that compare each target with negatives of its own; the others share negatives within a batch.
@@ -30,30 +36,6 @@ _SHARDED_CHOICES = {
     "init": ("random",),
     "content": ("none",),
 }
-
-
-class SequentialNetwork(Protocol):
-    """A network over histories, an ``nn.Module``."""
-
-    items: nn.Embedding
-
-    def __call__(self, items: Tensor, lengths: Tensor) -> Tensor:
-        """(B, L, D) hidden states, one after each item; ``items`` (B, L) is −1 past the ``lengths`` (B,)."""
-        ...
-
-
-class TrainingInputs(NamedTuple):
-    """Inputs and targets of one training step.
-
-    Attributes:
-        items: (B, L) inputs of the network, −1 past the end.
-        lengths: (B,).
-        targets: (B, L) the item to predict at each position, −1 for none.
-    """
-
-    items: Tensor
-    lengths: Tensor
-    targets: Tensor
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -124,17 +106,37 @@ class SequentialSettings(TrainingSettings):
                 f"Got sampler={self.sampler!r}, hard_negative_factor={self.hard_negative_factor}."
             )
 
-    def build_network(self, n_items: int) -> nn.Module:
-        """A ``SequentialNetwork`` with fresh weights. Every model implements it."""
+    def build_network(self, n_items: int) -> "SequentialNetwork":
+        """The network with fresh weights, for training with torch. Every model implements it."""
         raise NotImplementedError
 
-    def training_inputs(self, items: Tensor, lengths: Tensor, rng: np.random.Generator) -> TrainingInputs:  # noqa: ARG002 - for models that sample
-        """Inputs and targets from windows (B, L + 1) of histories: at each position, the next item."""
-        return TrainingInputs(items[:, :-1], lengths - 1, items[:, 1:])
+    def weight_shapes(self, n_items: int) -> dict[str, tuple[int, ...]]:
+        """Shapes of the weights of that network, by name. Every model implements it."""
+        raise NotImplementedError
 
-    def inference_inputs(self, items: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Network inputs for whole histories (B, L); the state at the last position is the query vector."""
-        return items, lengths
+    def encode(self, layers: NamedLayers, x: Float32Array, bounds: Int64Array) -> Float32Array:
+        """What the network gives after the last item of each history, computed without torch: (B, D). Every model implements it.
+
+        Args:
+            layers: the fitted weights.
+            x: (T, D) vectors of the items of all histories, end to end; they may be overwritten.
+            bounds: (B + 1,) where each history begins; each has 1 to ``max_length`` items.
+        """
+        raise NotImplementedError
+
+    @require_finite
+    def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> "SequentialModel":
+        """Train on the histories of ``data``.
+
+        With ``patience`` the validation score is NDCG@10 on ``valid``; if that is None, on the latest item of 5 % of the
+        users, which is then left out of training. Raises MissingExtraError without torch.
+        """
+        try:
+            from leanrec.models.sequential.core.training import fit_sequential  # noqa: PLC0415 - torch is optional
+        except ImportError as error:
+            name = type(self).__module__.rpartition(".")[2]
+            raise MissingExtraError.from_import_error(f"The model {name!r}", error) or error from error
+        return fit_sequential(self, data, run, valid)
 
     def check_sharded(self) -> None:
         """Raise SettingError for settings that need the vectors of all items at once."""
@@ -156,7 +158,7 @@ class SequentialSettings(TrainingSettings):
         n_candidates = positions if self.sampler == "batch" else self.n_negatives * self.hard_negative_factor
         per_candidate = 2 * self.embedding_dim if self.loss in _PER_TARGET_LOSSES else 4
         if self.loss == "cross_entropy":
-            scores = losses.logits_bytes(shape.items, self.embedding_dim)
+            scores = logits_bytes(shape.items, self.embedding_dim)
         else:
             scores = 4 * positions * n_candidates * per_candidate
         content = 0 if self.content == "none" else 3 * table + 16 * shape.items * CONTENT_DIMENSIONS

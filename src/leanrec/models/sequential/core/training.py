@@ -16,8 +16,10 @@ from torch.nn.utils import parametrize
 
 from leanrec.data.dataset import Dataset
 from leanrec.data.splits.evaluation_set import EvaluationSet
-from leanrec.models.sequential.core.item_content import add_content, fit_features, take_content
-from leanrec.models.sequential.core.models import SequentialContentModel, SequentialModel, encode_histories
+from leanrec.models.sequential.core.content_training import add_content, take_content
+from leanrec.models.sequential.core.item_content import fit_features
+from leanrec.models.sequential.core.models import SequentialContentModel, SequentialModel
+from leanrec.models.sequential.core.networks.base import SequentialNetwork
 from leanrec.models.sequential.core.settings import SequentialSettings
 from leanrec.models.sequential.core.spectral_init import spectral_vectors
 from leanrec.nn.activation_checkpointing import checkpoint_blocks
@@ -35,9 +37,12 @@ from leanrec.training.sharded_embedding import (
     shape_per_worker,
 )
 from leanrec.training.trainer import limit_torch_threads, train
-from leanrec.types import Int64Array
+from leanrec.types import Float32Array, Int64Array
 
 __all__ = ["fit_sequential"]
+
+# Cells of one padded batch in validation.
+_BATCH_CELLS = 16_384
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,8 +63,7 @@ class _NextItemObjective:
         return _WindowBatches(self.histories, starts, ends, groups)
 
     def loss(self, network: nn.Module, batch: PaddedBatch, rng: np.random.Generator) -> Tensor:
-        device = next(network.parameters()).device
-        items, lengths, targets = self.settings.training_inputs(batch.items.to(device), batch.lengths.to(device), rng)
+        items, lengths, targets = cast(SequentialNetwork, network).training_inputs(*_to_tensors(batch, network), rng)
         is_target = targets >= 0
         with parametrize.cached():  # item vectors with content are computed once per step
             states = network(items, lengths)
@@ -154,11 +158,34 @@ def fit_sequential(
 
 
 def _validate(network: nn.Module, settings: SequentialSettings, valid: EvaluationSet) -> float:
-    states = encode_histories(network, settings, PackedHistories.from_queries(valid.queries, settings.max_length))
+    states = _encode_histories(network, PackedHistories.from_queries(valid.queries, settings.max_length))
     table = _item_table(network)
     if isinstance(table, ShardedEmbedding):
         return mean_ndcg_sharded(states, table, valid)
     return mean_ndcg(states, table.detach().cpu().numpy(), valid)
+
+
+def _encode_histories(network: nn.Module, histories: PackedHistories) -> Float32Array:
+    """(B, D) hidden state after each whole history; zeros for an empty one."""
+    out = np.zeros((len(histories), cast(nn.Embedding, network.items).embedding_dim), np.float32)
+    lengths = histories.lengths
+    nonempty = np.flatnonzero(lengths)
+    order = nonempty[np.argsort(lengths[nonempty], kind="stable")]
+    while len(order):
+        # The longest history of a batch sets its width, and so how many fit.
+        block = order[-max(1, _BATCH_CELLS // int(lengths[order[-1]])) :]
+        order = order[: -len(block)]
+        batch = pad_histories(histories, histories.bounds[block], histories.bounds[block + 1])
+        with torch.inference_mode():
+            items, ends = cast(SequentialNetwork, network).inference_inputs(*_to_tensors(batch, network))
+            out[block] = network(items, ends)[torch.arange(len(block)), ends - 1].float().cpu().numpy()
+    return out
+
+
+def _to_tensors(batch: PaddedBatch, network: nn.Module) -> tuple[Tensor, Tensor]:
+    """Items and lengths on the device of the network."""
+    device = next(network.parameters()).device
+    return torch.from_numpy(batch.items).to(device), torch.from_numpy(batch.lengths).to(device)
 
 
 def _item_table(network: nn.Module) -> Tensor | ShardedEmbedding:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from leanrec.models.sequential.core.networks import CausalBlocks
+from leanrec.models.sequential.core.networks.causal_blocks import CausalBlocks
 from leanrec.models.sequential.hstu import HSTU
 from leanrec.models.sequential.sasrec import SASRec
 

@@ -5,13 +5,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from leanrec.models.sequential.core.networks.base import SequentialNetwork
 from leanrec.models.sequential.core.settings import SequentialSettings
 from leanrec.nn.dropout import dropout
 
 __all__ = ["CausalBlocks"]
 
 
-class CausalBlocks(nn.Module):
+class CausalBlocks(SequentialNetwork):
     """Item and position embeddings, causal blocks, and a final layer normalization.
 
     Args:

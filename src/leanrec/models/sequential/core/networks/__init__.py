@@ -1,0 +1,1 @@
+"""Networks of sequential models (torch). A fitted model computes the same states without torch."""
