@@ -87,7 +87,9 @@ _HOMES = {
     "sequential.item_content": "leanrec.models.sequential.core.item_content",
     "graph.training": "leanrec.models.graph.core.training",
     "deep.fold_in": "leanrec.models.deep.core.fold_in",
+    "compressed_factors": "leanrec.compression.compressed_factors",
     "codes.half": "leanrec.compression.vectors.half",
+    "codes.product": "leanrec.compression.vectors.product",
     "codes.scalar": "leanrec.compression.vectors.scalar",
 }
 # Advice as calls of the library, which the command line shows as commands.

@@ -20,9 +20,12 @@ __all__ = [
     "Explanation",
     "ExplanationPath",
     "Extendable",
+    "ItemComparer",
     "Ranker",
     "RatingPredictor",
     "Retriever",
+    "RowUpdatable",
+    "RowwiseEmbedder",
     "Scorer",
     "Searcher",
     "SimilarityEmbedder",
@@ -86,6 +89,47 @@ class SimilarityEmbedder(Protocol):
 
     def similarity_vectors(self) -> Float32Array:
         """(N, D): the cosine of two rows is the similarity of the items; a row of zeros for an item without evidence."""
+        ...
+
+
+@runtime_checkable
+class RowwiseEmbedder(Protocol):
+    """An `Embedder` that reads few rows of its tables for a query: those of the items of the history, and of the user.
+
+    Its tables are the arrays declared as ``ArrayShape("N", …)`` with a row for each item, and ``ArrayShape("U", …)`` with
+    one for each user of the fit. Invariant: the model of some rows, made from ``summarize()`` with `dataclasses.replace`,
+    embeds and explains queries of these items and users as the whole one does. So tables can be kept in codes, of which a
+    query decodes a few.
+    """
+
+    def embed_queries(self, queries: Queries) -> Float32Array:
+        """(B, D)."""
+        ...
+
+    def embed_items(self) -> Float32Array:
+        """(N, D)."""
+        ...
+
+    def summarize(self) -> "RowwiseEmbedder":
+        """The model with sums over all rows, where it needs any, in fields of their own."""
+        ...
+
+
+@runtime_checkable
+class ItemComparer(Protocol):
+    """A scorer that compares its items itself, such as a compressed model, whose items are never decoded as a whole."""
+
+    def compare_items(self, row: int) -> Float32Array:
+        """(N,) similarity of all items to that of a row, as a cosine; 0 for items of which nothing is known."""
+        ...
+
+
+@runtime_checkable
+class RowUpdatable(Protocol):
+    """An `Updatable` model of one vector for each item that can solve some of them and leave the others as they are."""
+
+    def solve_items(self, data: Dataset, changed: Int32Array | None = None, run: Run = ...) -> Float32Array:
+        """(C, D) vectors of the rows ``changed`` of the items of ``data``, or of all, in the axes of the model."""
         ...
 
 

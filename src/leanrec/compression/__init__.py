@@ -5,13 +5,18 @@ from typing import TYPE_CHECKING
 from leanrec._lazy import export_lazily
 
 if TYPE_CHECKING:
+    from leanrec.compression.compressed_factors import CompressedFactors as CompressedFactors
+    from leanrec.compression.compressed_factors import compress_factors as compress_factors
     from leanrec.compression.vectors.half import HalfCodec as HalfCodec
+    from leanrec.compression.vectors.product import ProductCodec as ProductCodec
     from leanrec.compression.vectors.scalar import ScalarCodec as ScalarCodec
 
 __getattr__, __dir__, __all__ = export_lazily(
     __name__,
     {
+        "compressed_factors": ["CompressedFactors", "compress_factors"],
         "vectors.half": ["HalfCodec"],
+        "vectors.product": ["ProductCodec"],
         "vectors.scalar": ["ScalarCodec"],
     },
 )

@@ -17,6 +17,7 @@ from leanrec.protocols import (
     Explainable,
     Explanation,
     Extendable,
+    ItemComparer,
     RatingPredictor,
     Scorer,
     Searcher,
@@ -24,31 +25,13 @@ from leanrec.protocols import (
     SparseScorer,
     Updatable,
 )
+from leanrec.retrieval.wrappers import make_wrapper_class
 from leanrec.run import Run
 from leanrec.types import CSR, Float32Array, Int32Array, Queries
 
-__all__ = ["ConstantScores", "PaddedScorer", "make_wrapper_class", "pad_scorer", "unpad_scorer"]
+__all__ = ["ConstantScores", "PaddedScorer", "pad_scorer", "unpad_scorer"]
 
 _RUN = Run()
-
-
-def make_wrapper_class(base: type, powers: Mapping[type, type], scorer: Scorer) -> type:
-    """A subclass of a wrapper with exactly the powers of the scorer that it will wrap.
-
-    Runtime-checkable protocols look at attributes, so a wrapper must have ``embed_items`` if, and only if, the scorer
-    has it.
-
-    Args:
-        base: the wrapper of a plain scorer.
-        powers: for each protocol, a subclass of ``base`` that adds its methods.
-        scorer: the scorer to wrap.
-    """
-    return _combine(base, tuple(part for protocol, part in powers.items() if isinstance(scorer, protocol)))
-
-
-@functools.cache
-def _combine(base: type, parts: tuple[type, ...]) -> type:
-    return type(base.__name__, parts, {"__doc__": base.__doc__}) if parts else base
 
 
 def pad_scorer(scorer: Scorer, n_items: int) -> Scorer:
@@ -135,6 +118,15 @@ class _PaddedSimilarityEmbedder(PaddedScorer):
     def similarity_vectors(self) -> Float32Array:
         V = self.scorer.similarity_vectors()
         return np.concatenate([V, np.zeros((self._n_new, V.shape[1]), np.float32)])
+
+
+class _PaddedItemComparer(PaddedScorer):
+    """Nothing is known of new items."""
+
+    def compare_items(self, row: int) -> Float32Array:
+        if row >= self.scorer.n_items:
+            return np.zeros(self.n_items, np.float32)
+        return np.concatenate([self.scorer.compare_items(row), np.zeros(self._n_new, np.float32)])
 
 
 class _PaddedSparseScorer(PaddedScorer):
@@ -224,6 +216,7 @@ class _PaddedUpdatable(PaddedScorer):
 _POWERS: Mapping[type, type] = {
     Embedder: _PaddedEmbedder,
     SimilarityEmbedder: _PaddedSimilarityEmbedder,
+    ItemComparer: _PaddedItemComparer,
     SparseScorer: _PaddedSparseScorer,
     Searcher: _PaddedSearcher,
     Explainable: _PaddedExplainable,

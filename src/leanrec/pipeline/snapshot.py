@@ -16,7 +16,7 @@ from leanrec.pipeline.catalog import Catalog
 from leanrec.pipeline.lists.rules import RuleStage
 from leanrec.pipeline.lists.sources import FittedSource, SourceStage
 from leanrec.pipeline.scorers import pad_scorer
-from leanrec.protocols import Context, Embedder, Explainable, Scorer, SimilarityEmbedder
+from leanrec.protocols import Context, Embedder, Explainable, ItemComparer, Scorer, SimilarityEmbedder
 from leanrec.retrieval.approximate import ApproximateIndex
 from leanrec.retrieval.stages import StagePipeline, build_stages, rank_and_fill
 from leanrec.types import Float32Array, Int32Array, Queries, empty_csr
@@ -197,10 +197,19 @@ class Snapshot:
         order = order[self.is_shown(order)]
         return order, scores[order]
 
+    def compare_items(self, row: int) -> Float32Array | None:
+        """(N,) cosine between the embeddings of all items and that of a row; None if the model has no embeddings."""
+        if isinstance(self.model, ItemComparer):
+            return self.model.compare_items(row)
+        return None if self.unit_embeddings is None else self.unit_embeddings @ self.unit_embeddings[row]
+
     @functools.cached_property
     def unit_embeddings(self) -> Float32Array | None:
-        """(N, D) item embeddings of length 1, 0 for items of which nothing is known; None if the model has no embeddings."""
-        if not isinstance(self.model, Embedder):
+        """(N, D) item embeddings of length 1, 0 for items of which nothing is known.
+
+        None if the model has no embeddings, or compares its items itself.
+        """
+        if not isinstance(self.model, Embedder) or isinstance(self.model, ItemComparer):
             return None
         model = self.model
         items = model.similarity_vectors() if isinstance(model, SimilarityEmbedder) else model.embed_items()

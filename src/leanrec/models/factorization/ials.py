@@ -176,10 +176,12 @@ class IALSModel:
     Attributes:
         settings: settings of the fit.
         items: (N, D) float32 item embeddings with a diagonal Gram matrix.
+        moments: (D,) float32 diagonal of the Gram matrix, for a model that holds only some of the items; None = of ``items``.
     """
 
     settings: IALS
     items: Annotated[Float32Array, ArrayShape("N", "D")]
+    moments: Annotated[Float32Array | None, ArrayShape("D")] = None
 
     @property
     def n_items(self) -> int:
@@ -189,8 +191,12 @@ class IALSModel:
     @functools.cached_property
     def _base(self) -> Float32Array:
         """(D,) diagonal term of all pairs in the equations of a user."""
-        moments = np.einsum("nd,nd->d", self.items, self.items, dtype=np.float64)
+        moments = _sum_squares(self.items) if self.moments is None else self.moments
         return np.asarray(self.settings.unobserved_weight * moments, dtype=np.float32)
+
+    def summarize(self) -> "IALSModel":
+        """The model with its moments, so that it may be left with the rows of some items."""
+        return dataclasses.replace(self, moments=_sum_squares(self.items)) if self.moments is None else self
 
     def embed_queries(self, queries: Queries) -> Float32Array:
         """(B, D) user embeddings, solved from the histories; zeros for an empty one."""
@@ -211,6 +217,14 @@ class IALSModel:
         It is the item half of an epoch, for all items or for those of ``changed``; a user is solved from the history in any
         case. O(Σ n · D · min(n, D)) over all users and these items.
         """
+        V = np.zeros((data.interactions.shape[1], self.items.shape[1]), np.float32)
+        V[: len(self.items)] = self.items
+        V[slice(None) if changed is None else changed] = self.solve_items(data, changed, run)
+        with run.limit_threads():
+            return dataclasses.replace(self, items=V @ principal_axes(V)[0], moments=None)
+
+    def solve_items(self, data: Dataset, changed: Int32Array | None = None, run: Run = Run()) -> Float32Array:
+        """(C, D) embeddings of all items of ``data``, or of ``changed``, in the axes of this model, as ``update`` solves them."""
         settings = self.settings
         with run.limit_threads():
             X = settings._prepare_weights(data.interactions)
@@ -221,11 +235,8 @@ class IALSModel:
             rows = sp.csr_array(X.T)
             rows = rows if changed is None else rows[changed]
             base = np.float32(settings.unobserved_weight) * moments
-            solved = solve_rows(rows, _rotate(W, axes), base, settings._ridge(rows))
-            # The embeddings of the other items turn with those of the users, and all dot products stay.
-            V = V @ axes
-            V[slice(None) if changed is None else changed] = solved
-            return dataclasses.replace(self, items=V @ principal_axes(V)[0])
+            # Solved where the Gram matrix of the users is diagonal, and turned back.
+            return solve_rows(rows, _rotate(W, axes), base, settings._ridge(rows)) @ np.ascontiguousarray(axes.T)
 
     def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
         """The items of the history and their contributions c · vᵀ A⁻¹ v, A the system of the user, which is solved once."""
@@ -234,6 +245,11 @@ class IALSModel:
         A = np.diag(self._base + self.settings._ridge(history)[0]) + (V.T * history.data) @ V
         added = history.data * (np.linalg.solve(A, self.items[items].T).T @ V.T)
         return rank_contributions(history.indices, added, top_k=top_k)
+
+
+def _sum_squares(V: Float32Array) -> Float32Array:
+    """(D,) diagonal of VᵀV."""
+    return np.einsum("nd,nd->d", V, V, dtype=np.float64).astype(np.float32)
 
 
 def _init_embeddings(rng: np.random.Generator, rows: CSR, embedding_dim: int) -> Float32Array:

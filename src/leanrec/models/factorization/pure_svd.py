@@ -107,6 +107,10 @@ class PureSVDModel:
         """(N, D) item vectors."""
         return self.items
 
+    def summarize(self) -> "PureSVDModel":
+        """The model itself: a query needs nothing but the rows of its items and user."""
+        return self
+
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         """History · V Vᵀ: (B, N), or (B, K) for ``items``."""
         return dot_scores(self.embed_queries(queries), self.items, items)

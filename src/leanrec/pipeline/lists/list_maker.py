@@ -134,8 +134,8 @@ class ListMaker:
         catalog, stages = snapshot.catalog, snapshot.stages
         rules = catalog.resolve_rules(None, [catalog.external_id(row)], where)
         queries = self._users.build_history(np.array([row], np.int32)).to_queries(-1, len(catalog))
-        if snapshot.unit_embeddings is not None:
-            cosine = snapshot.unit_embeddings @ snapshot.unit_embeddings[row]
+        cosine = snapshot.compare_items(row)
+        if cosine is not None:
             stages = build_stages(ConstantScores(cosine[None, :]), snapshot.padded_fallback, None)
         context = Context(allow=rules.allow, deny=rules.deny, shown=snapshot.shown)
         found = rank_and_fill(stages, queries, min(n, len(catalog)), context)
@@ -152,8 +152,10 @@ class ListMaker:
 
     def describe_policy(self, snapshot: Snapshot, late: Sequence[DroppedStage] = (), explore: float = 0.0) -> str:
         """What makes a list: the policy with the rules of the snapshot, without the sources that were late."""
-        left_out = {each.stage.removeprefix("source ") for each in late}
-        policy = "+".join([part for part in self.policy.split("+") if part not in left_out])
+        policy = self.policy
+        if late:
+            left_out = {each.stage.removeprefix("source ") for each in late}
+            policy = "+".join([part for part in policy.split("+") if part not in left_out])
         if snapshot.rule_stage is not None:
             policy = f"{policy}+rules={snapshot.rule_stage.rules.digest}"
         return f"{policy}+explore={explore:g}" if explore else policy
@@ -313,18 +315,19 @@ class ListMaker:
 
 def _write_note(n_listed: int, n_filled: int, n: int, filled_from: str) -> str | None:
     """How many items were filled from the fallback, and why the list is short; None if neither applies."""
+    if n_filled <= 0 and n_listed >= n:
+        return None
     filled = f"{n_filled} of {n_listed} items, at the end of the list, are filled from {filled_from}"
     short = f"{n_listed} of {n} items: no other item may be recommended."
-    return " ".join([filled] * (n_filled > 0) + [short] * (n_listed < n)) or None
+    return " ".join([filled] * (n_filled > 0) + [short] * (n_listed < n))
 
 
 def _build_items(
     catalog: Catalog, found: RankedItems, reasons: Sequence[tuple[str, ...]] | None
 ) -> tuple[RecommendedItem, ...]:
     """A list with titles, images and the reasons of each item."""
-    items = []
-    for position, (row, score, source) in enumerate(zip(found.rows, found.scores, found.name_sources(), strict=True)):
-        item, title, image_url = catalog.label(row)
-        texts = () if reasons is None else reasons[position]
-        items.append(RecommendedItem(item, title, score, texts, image_url, source))
-    return tuple(items)
+    texts = ((),) * len(found.rows) if reasons is None else reasons
+    parts = zip(catalog.label_all(found.rows), found.scores, texts, found.name_sources(), strict=True)
+    return tuple(
+        [RecommendedItem(item, title, score, text, url, source) for (item, title, url), score, text, source in parts]
+    )

@@ -144,6 +144,10 @@ class GraphVectors:
         """(N, D) item vectors."""
         return self.items
 
+    def summarize(self) -> "GraphVectors":
+        """The model itself: a query needs nothing but the rows of its items and user."""
+        return self
+
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         """User embeddings · item embeddings: (B, N), or (B, K) for ``items``."""
         return dot_scores(self.embed_queries(queries), self.items, items)

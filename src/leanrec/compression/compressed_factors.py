@@ -1,0 +1,266 @@
+"""Compressed factors: a model of item embeddings whose tables are kept in codes, and serve without being decoded."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from leanrec.compression.vectors.codec import VectorCodec, VectorCodes
+from leanrec.data.dataset import Dataset
+from leanrec.errors import SettingError
+from leanrec.field_checks import ArrayShape
+from leanrec.kernels.threads import single_threaded_blas
+from leanrec.protocols import (
+    Explainable,
+    Explanation,
+    RowUpdatable,
+    RowwiseEmbedder,
+    Scorer,
+    SimilarityEmbedder,
+    Updatable,
+)
+from leanrec.retrieval.wrappers import make_wrapper_class
+from leanrec.run import Run
+from leanrec.types import CSR, Float32Array, Int32Array, Queries
+
+__all__ = ["CompressedFactors", "compress_factors"]
+
+_RUN = Run()
+_TILE = 1024
+# Query vectors that a codec sees.
+_N_QUERIES = 2000
+
+
+def compress_factors(model: Scorer, codec: VectorCodec, *, data: Dataset | None = None, seed: int = 0) -> Any:
+    """The model with its tables in the codes of a codec: a `CompressedFactors` with the powers of the model.
+
+    Args:
+        model: a fitted model of item embeddings whose queries need few rows, such as iALS, PureSVD or LightGCN.
+        codec: how vectors are coded.
+        data: what the model was fitted on; from it a codec sees query vectors. None = it sees none.
+        seed: of whatever is random in the codes.
+
+    Raises:
+        SettingError: for a model whose scores are not a product of embeddings, or whose queries need all rows.
+    """
+    if not isinstance(model, RowwiseEmbedder) or find_scored_table(model) is None:
+        raise SettingError(
+            "The model must score by item embeddings of which a query reads few rows, as ials, pure_svd and lightgcn do. "
+            f"Got {type(model).__name__}."
+        )
+    queries = None
+    if data is not None and len(data.users):
+        chosen = np.random.default_rng(seed).permutation(len(data.users))[:_N_QUERIES]
+        queries = model.embed_queries(data.queries(np.sort(chosen).astype(np.int32)))
+    tables: dict[str, VectorCodes] = {}
+    for name in find_tables(model):
+        seen = queries if name == find_scored_table(model) else None
+        tables[name] = codec.encode(getattr(model, name), queries=seen, seed=seed)
+    return build_factors(model, codec, tables)
+
+
+def build_factors(model: Any, codec: VectorCodec, tables: Mapping[str, VectorCodes]) -> "CompressedFactors":
+    """The compressed model of coded tables. Sums over all rows are those of the decoded ones."""
+    decoded: dict[str, Any] = {name: codes.decode() for name, codes in tables.items()}
+    # Sums of the model itself are of the rows before they were coded.
+    sums = {field.name: None for field in dataclasses.fields(model) if field.default is None}
+    summarized: Any = dataclasses.replace(model, **decoded, **sums).summarize()
+    empty = {name: table[:0].copy() for name, table in decoded.items()}
+    return CompressedFactors(dataclasses.replace(summarized, **empty), codec, dict(tables))
+
+
+def find_tables(model: Any) -> dict[str, str]:
+    """The arrays with a row for each item or user of the fit that are not empty: name → "N" or "U"."""
+    found = {}
+    for field in dataclasses.fields(model):
+        for rule in getattr(field.type, "__metadata__", ()):
+            if isinstance(rule, ArrayShape) and rule.sizes[0] in {"N", "U"} and len(getattr(model, field.name)):
+                found[field.name] = rule.sizes[0]
+    return found
+
+
+def find_scored_table(model: Any) -> str | None:
+    """Name of the table that ``embed_items`` gives; None if there is none, or the model has no items."""
+    vectors = model.embed_items()
+    return next(
+        (name for name, size in find_tables(model).items() if size == "N" and getattr(model, name) is vectors), None
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CompressedFactors:
+    """A model of item embeddings with its tables in codes. Make it with `compress_factors`.
+
+    It has the powers of the model. A query decodes the rows of its history, is embedded by the model of these rows
+    alone, and searches the codes of all items.
+
+    Cost: memory of the codes; a query as the model's, with a rotation or a table of the codec and a scan of the codes.
+
+    Attributes:
+        model: the model without rows, with its sums over all decoded rows.
+        codec: how new vectors are coded.
+        tables: the codes of each table of the model; the first is that of the items that are scored.
+    """
+
+    model: Any
+    codec: Any
+    tables: dict[str, Any]
+
+    def __new__(cls, model: Any, codec: Any = None, tables: Any = None) -> Self:  # noqa: ARG004 - of __init__
+        """An instance of the class with the powers of the model."""
+        return object.__new__(make_wrapper_class(CompressedFactors, _POWERS, model))
+
+    @property
+    def settings(self) -> Any:
+        """Settings of the fit of the model."""
+        return self.model.settings
+
+    @property
+    def n_items(self) -> int:
+        """N."""
+        return int(self.items.n_items)
+
+    @property
+    def items(self) -> Any:
+        """Codes of the items that are scored."""
+        return self.tables[self._scored]
+
+    @functools.cached_property
+    def _scored(self) -> str:
+        vectors = self.model.embed_items()
+        return next(name for name in self.tables if getattr(self.model, name) is vectors)
+
+    @functools.cached_property
+    def _sizes(self) -> dict[str, str]:
+        """The first size of each table: "N" or "U", of items or users."""
+        return {
+            field.name: rule.sizes[0]
+            for field in dataclasses.fields(self.model)
+            for rule in getattr(field.type, "__metadata__", ())
+            if isinstance(rule, ArrayShape) and field.name in self.tables
+        }
+
+    def embed_queries(self, queries: Queries) -> Float32Array:
+        """(B, D) as the model embeds them, from the decoded rows of the histories."""
+        return self._take_part(queries).embed()
+
+    def embed_items(self) -> Float32Array:
+        """(N, D) all items, decoded: this takes the memory that the codes save."""
+        return np.asarray(self.items.decode())
+
+    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
+        """Query embeddings · decoded item embeddings: (B, N), or (B, K) for ``items``."""
+        return np.asarray(self.items.score(self.embed_queries(queries), items))
+
+    def search(
+        self, queries: Queries, k: int, *, seen: CSR | None = None, allowed: NDArray[np.bool_] | None = None
+    ) -> tuple[Int32Array, Float32Array, NDArray[np.bool_]]:
+        """The k best items of each query, and whether there is no evidence for it. See `leanrec.protocols.Searcher`."""
+        Q = self.embed_queries(queries)
+        items, scores = self.items.search(Q, k, seen=seen, allowed=allowed)
+        return items, scores, np.asarray(~Q.any(axis=1))
+
+    def compare_items(self, row: int) -> Float32Array:
+        """(N,) cosine of all items with that of a row; 0 for items of which nothing is known."""
+        query = self._similarity_vectors(np.array([row]))[0]
+        query /= max(float(np.linalg.norm(query)), 1e-12)
+        found = np.zeros(self.n_items, np.float32)
+        for start in range(0, self.n_items, _TILE):
+            rows = np.arange(start, min(start + _TILE, self.n_items))
+            vectors = self._similarity_vectors(rows)
+            found[rows] = vectors @ query / np.maximum(np.linalg.norm(vectors, axis=1), 1e-12)
+        return found
+
+    def _similarity_vectors(self, rows: NDArray[Any]) -> Float32Array:
+        part = self._decode(rows)
+        vectors = part.similarity_vectors() if isinstance(part, SimilarityEmbedder) else part.embed_items()
+        return np.asarray(vectors)
+
+    def _decode(self, items: NDArray[Any], users: NDArray[Any] | None = None) -> Any:
+        """The model of some items, and users of the fit."""
+        which = {"N": items, "U": np.zeros(0, np.intp) if users is None else users}
+        return dataclasses.replace(
+            self.model, **{name: codes.decode(which[self._sizes[name]]) for name, codes in self.tables.items()}
+        )
+
+    def _take_part(self, queries: Queries, items: NDArray[Any] | None = None) -> "_Part":
+        """The model of the items of the queries, and of ``items``."""
+        named = [queries.history.indices]
+        named += [] if queries.ratings is None else [queries.ratings.indices]
+        named += [] if items is None else [np.ravel(items)]
+        rows = np.unique(np.concatenate(named))
+        trained = queries.trained_users
+        users = np.unique(trained[trained >= 0]) if "U" in self._sizes.values() else np.zeros(0, np.int32)
+        known = np.searchsorted(users, trained) if len(users) else np.zeros(len(trained), np.intp)
+        places = np.where(trained >= 0, known, -1) if len(users) else np.full(len(trained), -1)
+        narrow = Queries(
+            places.astype(np.int32),
+            _keep_columns(queries.history, rows),
+            ratings=None if queries.ratings is None else _keep_columns(queries.ratings, rows),
+            time=queries.time,
+        )
+        return _Part(self._decode(rows, users), narrow, rows)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Part:
+    """A model of some items, and queries about these.
+
+    Attributes:
+        model: the model.
+        queries: the queries over the items of the model.
+        rows: (R,) sorted rows of these items among all.
+    """
+
+    model: Any
+    queries: Queries
+    rows: NDArray[Any]
+
+    def embed(self) -> Float32Array:
+        """(B, D) embeddings of the queries."""
+        return np.asarray(self.model.embed_queries(self.queries), np.float32)
+
+
+def _keep_columns(matrix: CSR, rows: NDArray[Any]) -> CSR:
+    """The matrix (B, N) with the columns ``rows``, which are sorted and hold all its entries."""
+    indices = np.searchsorted(rows, matrix.indices).astype(np.int32)
+    narrow: CSR = sp.csr_array((matrix.data, indices, matrix.indptr), shape=(matrix.shape[0], len(rows)))
+    return narrow
+
+
+class _CompressedExplainable(CompressedFactors):
+    """Explains by the model of the items of the history and of those to explain."""
+
+    def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
+        part = self._take_part(queries, items)
+        places = np.searchsorted(part.rows, items).astype(np.int32)
+        explanations: list[Explanation] = part.model.explain(part.queries, places, top_k)
+        return [dataclasses.replace(each, items=part.rows[each.items].astype(np.int32)) for each in explanations]
+
+
+class _CompressedUpdatable(CompressedFactors):
+    """Updates the decoded model. Where it solves rows alone, only these are coded anew."""
+
+    def update(self, data: Dataset, changed: Int32Array | None = None, run: Run = _RUN) -> Scorer:
+        n_users = max((codes.n_items for name, codes in self.tables.items() if self._sizes[name] == "U"), default=0)
+        whole = self._decode(np.arange(self.n_items), np.arange(n_users))
+        if not isinstance(whole, RowUpdatable):
+            updated = whole.update(data, changed, run)
+            return compress_factors(dataclasses.replace(updated), self.codec, data=data, seed=run.seed)
+        with run.limit_threads(), single_threaded_blas():
+            solved = whole.solve_items(data, changed, run)
+        n_items = data.interactions.shape[1]
+        rows = np.arange(n_items) if changed is None else np.asarray(changed)
+        # New items without events have vectors of zeros.
+        new = np.zeros((n_items - self.n_items, solved.shape[1]), np.float32)
+        is_new = rows >= self.n_items
+        new[rows[is_new] - self.n_items] = solved[is_new]
+        codes = self.items.replace(rows[~is_new], solved[~is_new])
+        return build_factors(whole, self.codec, {self._scored: codes.append(new) if len(new) else codes})
+
+
+_POWERS: Mapping[type, type] = {Explainable: _CompressedExplainable, Updatable: _CompressedUpdatable}
