@@ -1,5 +1,6 @@
 """What every event store does, whatever it is built on: subclass, and give the fixtures ``location`` and ``damage``."""
 
+import contextlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -7,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from leanrec.errors import DataError, SourceError
+from leanrec.errors import ConflictError, DataError, SourceError
 from leanrec.events.event_store import EventStore
 from leanrec.events.locations import open_reader, open_store
-from leanrec.events.records import DataOrigin, RetentionPolicy, ServedList
+from leanrec.events.records import DataOrigin, RetentionPolicy, ServedList, StoredRules
 from leanrec.events.sqlite_reader import SQLiteEventReader
 from leanrec.events.user_events import UserEvent
 
@@ -151,6 +152,33 @@ class EventStoreContract:
         reader = open_reader(location)
         assert (reader.hidden_items(), reader.shown_items()) == ((1, 2), ("a",))
 
+    def test_rules_of_lists_are_replaced_by_who_has_read_the_last(self, location: str | Path) -> None:
+        with open_store(location) as log:
+            assert log.list_rules() == (0, "")
+            assert log.replace_list_rules("one ä", 0) == (1, "one ä")
+            assert log.replace_list_rules("two", 1) == (2, "two")
+            assert log.replace_list_rules("two", 1) == (2, "two")  # sent again
+            for late in (("other", 1), ("one ä", 0), ("two", 3)):
+                with pytest.raises(ConflictError, match="revision must be 2"):
+                    log.replace_list_rules(*late)
+            assert not log.is_empty
+        assert open_reader(location).list_rules() == (2, "two")
+
+    def test_of_many_who_replace_the_same_rules_one_does(self, location: str | Path) -> None:
+        done: list[StoredRules] = []
+
+        def replace(log: EventStore, number: int) -> None:
+            with contextlib.suppress(ConflictError):
+                done.append(log.replace_list_rules(f"rules {number}", 0))
+
+        with open_store(location) as log:
+            threads = [threading.Thread(target=replace, args=(log, number)) for number in range(6)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert done == [log.list_rules()]
+
     def test_a_bound_store_refuses_other_data(self, location: str | Path) -> None:
         with open_store(location) as log:
             log.bind(SHOP)
@@ -196,6 +224,7 @@ class EventStoreContract:
             ("served", "rung = 'popular'"),
             ("item", "content = '{}'"),
             ("hidden", "hidden = 0"),
+            ("list_rules", "rules = '{}'"),
             ("origin", "description = 'x'"),
             ("forgotten", "n_events = 0"),
         ],
@@ -215,7 +244,7 @@ class EventStoreContract:
         summary = log.back_up(path)
         assert summary == log.verify()
         copy = SQLiteEventReader(path)
-        for name in ("user_events", "item_contents", "hidden_items", "origins", "forgotten_users"):
+        for name in ("user_events", "item_contents", "hidden_items", "list_rules", "origins", "forgotten_users"):
             assert getattr(copy, name)() == getattr(log, name)()
         assert list(copy.served_lists()) == list(log.served_lists())
         assert (copy.id, copy.last_seq) == (log.id, log.last_seq)
@@ -245,4 +274,5 @@ def fill_store(location: str | Path) -> None:
         log.append([make_event(number, user=number % 2, request="r") for number in range(5)])
         log.add_items({"new": {"title": "ä", "price": 1.5}})
         log.set_hidden([10], hidden=True)
+        log.replace_list_rules('{"pins": ["ä"]}', 0)
         log.forget_user(1)

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from conftest import make_dataset
 from leanrec.data.table import Table
-from leanrec.errors import SourceError, UnknownIdError
+from leanrec.errors import ConflictError, SettingError, SourceError, UnknownIdError
 from leanrec.events import SQLiteEventStore, UserEvent
 from leanrec.models import get_model
-from leanrec.online import LivePipeline
-from leanrec.pipeline import ColumnLimit, ListRules, Pipeline, RecordResult
+from leanrec.online import LivePipeline, VersionTrial
+from leanrec.pipeline import ColumnLimit, ListRules, PinnedItem, Pipeline, RecordResult
 from leanrec.types import Events
 
 
@@ -180,6 +180,49 @@ def test_rules_hold_for_the_next_version(log: SQLiteEventStore) -> None:
     live.replace(_fit("item_knn"))
     assert live.pipeline.rules.limits == (ColumnLimit("genres", 1),)
     assert live.pipeline.policy.startswith("item_knn/+rules=")
+
+
+def test_rules_of_the_log_hold_for_all_versions_and_after_a_restart(log: SQLiteEventStore) -> None:
+    live = LivePipeline(_fit("ease"), log)
+    live.start_trial(_fit("popularity"), VersionTrial(2, "v2", 0.5, is_shadow=False, salt="s", started="2026-11-30"))
+    rules = ListRules((PinnedItem(130, 1),), (ColumnLimit("genres", 1),))
+    assert live.replace_rules(rules, 0) == (1, rules.to_json())
+    assert [each.pipeline.rules for each in live.versions] == [rules, rules]
+    live.replace(_fit("item_knn"))
+    assert live.pipeline.rules == rules
+    again = LivePipeline(_fit("bias"), log)
+    assert (again.pipeline.rules, again.rules_revision, again.rules_problem) == (rules, 1, None)
+    assert again.pipeline.recommend("user-1", n=3).items[0].id == 130
+    again.replace_rules(ListRules(), 1)
+    assert again.pipeline.policy == "bias/"
+    assert LivePipeline(_fit("ease"), log).pipeline.rules == ListRules()
+
+
+def test_rules_that_do_not_fit_or_are_late_change_nothing(log: SQLiteEventStore) -> None:
+    live = LivePipeline(_fit("ease"), log)
+    with pytest.raises(SettingError, match="the items have no column 'genre'"):
+        live.replace_rules(ListRules(limits=(ColumnLimit("genre", 1),)), 0)
+    with pytest.raises(ConflictError, match="revision must be 0"):
+        live.replace_rules(ListRules(limits=(ColumnLimit("genres", 1),)), 1)
+    assert (log.list_rules().revision, live.pipeline.rules) == (0, ListRules())
+    fixed = ListRules((PinnedItem(130, 1),))
+    live.fix_rules(fixed)
+    with pytest.raises(ConflictError, match="must not be those of a file"):
+        live.replace_rules(ListRules(), 0)
+    live.replace(_fit("popularity"))
+    assert live.pipeline.rules == fixed
+
+
+def test_rules_that_do_not_fit_a_version_wait_for_one_that_they_fit(log: SQLiteEventStore) -> None:
+    rules = ListRules(limits=(ColumnLimit("genres", 1),))
+    log.replace_list_rules(rules.to_json(), 0)
+    bare = dataclasses.replace(make_dataset(), item_table=None)
+    live = LivePipeline(Pipeline.fit(get_model("ease")(), bare), log)
+    assert live.pipeline.rules == ListRules()
+    assert live.rules_problem is not None
+    assert live.rules_problem.startswith("Revision 1 of the rules of lists cannot be used: limits: the items have no")
+    live.replace(_fit("ease"))
+    assert (live.pipeline.rules, live.rules_problem) == (rules, None)
 
 
 def test_an_item_that_cannot_be_written_is_not_hidden(log: SQLiteEventStore) -> None:

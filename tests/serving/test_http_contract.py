@@ -109,7 +109,7 @@ def cause_errors(client: httpx.Client, method: str, path: str) -> Iterator[httpx
     for host in ("", "other.example"):
         yield client.request(method, fill(path), headers={"Host": host})
     unknown = re.sub(r"{.*}", "nobody", path)
-    if method in {"POST", "PATCH"}:
+    if method in {"POST", "PATCH", "PUT"}:
         headers = {"content-type": "application/json"}
         for body in (
             b"\xff",
@@ -119,6 +119,7 @@ def cause_errors(client: httpx.Client, method: str, path: str) -> Iterator[httpx
             b"{}",
             b'{"user": "nobody"}',
             b'{"hidden": true}',
+            b'{"pins": [], "limits": [], "revision": 7}',
         ):
             yield client.request(method, unknown, content=body, headers=headers)
     else:

@@ -186,6 +186,25 @@ class Client:
             total["as_of"] = max(total["as_of"], answer["as_of"])
         return total
 
+    def read_list_rules(self) -> dict[str, Any]:
+        """The rules of lists, as ``GET /list-rules`` answers; the key must be that of an admin. Raises RequestError."""
+        return self._get("/list-rules")
+
+    def replace_list_rules(
+        self, pins: Sequence[Mapping[str, Any]], limits: Sequence[Mapping[str, Any]], *, revision: int
+    ) -> dict[str, Any]:
+        """Replace all rules of lists, as ``PUT /list-rules`` does; the key must be that of an admin.
+
+        Args:
+            pins: ``item`` and ``position``, and where wanted ``users`` and ``until``.
+            limits: ``column`` and ``n``.
+            revision: the ``revision`` of the answer of ``read_list_rules`` from which these were made.
+
+        Raises RequestError, with the status 409 and nothing changed, if another client has changed them since.
+        """
+        body = {"pins": list(pins), "limits": list(limits), "revision": revision}
+        return self._ask("PUT", "/list-rules", body, self.policy.event_seconds)
+
     def forget_user(self, user: int | str) -> dict[str, Any]:
         """Forget a user, as ``DELETE /users`` does; the key must be that of an admin. Raises RequestError."""
         return self._ask("DELETE", f"/users/{_quote(user)}", None, self.policy.event_seconds)

@@ -10,7 +10,7 @@ import numpy as np
 from leanrec.data.table import Table
 from leanrec.data.vocabulary import Id, id_array
 from leanrec.errors import SourceError
-from leanrec.events.records import DataOrigin, ForgottenUser, LogSummary, RankCounts, ServedList
+from leanrec.events.records import DataOrigin, ForgottenUser, LogSummary, RankCounts, ServedList, StoredRules
 from leanrec.events.user_events import UserEvent, to_events
 from leanrec.types import Events, IdArray
 
@@ -107,6 +107,10 @@ class EventReader(abc.ABC):
     @abc.abstractmethod
     def shown_items(self) -> tuple[Id, ...]:
         """External ids of the items that were hidden and are shown again."""
+
+    @abc.abstractmethod
+    def list_rules(self) -> StoredRules:
+        """The rules of lists of the servers of this store."""
 
     @abc.abstractmethod
     def served_lists(self) -> Iterator[ServedList]:

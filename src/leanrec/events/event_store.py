@@ -7,7 +7,7 @@ from typing import Any, Self, TypeVar
 
 from leanrec.data.vocabulary import Id
 from leanrec.events.event_reader import EventReader
-from leanrec.events.records import AppendResult, DataOrigin, ForgottenUser, ServedList
+from leanrec.events.records import AppendResult, DataOrigin, ForgottenUser, ServedList, StoredRules
 from leanrec.events.user_events import UserEvent
 
 __all__ = ["ClosableEventStore", "EventStore"]
@@ -41,6 +41,13 @@ class EventStore(EventReader):
     @abc.abstractmethod
     def set_hidden(self, items: Sequence[Id], *, hidden: bool) -> None:
         """Write that items are hidden, or shown again. Returns when it is on disk."""
+
+    @abc.abstractmethod
+    def replace_list_rules(self, rules: str, revision: int) -> StoredRules:
+        """Write rules of lists in the place of those with a revision. Returns when they are on disk.
+
+        Raises ConflictError if the store has another revision; see `StoredRules.replace`.
+        """
 
     @abc.abstractmethod
     def forget_user(self, user: Id) -> ForgottenUser:

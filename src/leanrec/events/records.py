@@ -4,7 +4,7 @@ import dataclasses
 from typing import NamedTuple
 
 from leanrec.data.vocabulary import Id
-from leanrec.errors import DataError
+from leanrec.errors import ConflictError, DataError
 from leanrec.events.user_events import UserEvent
 from leanrec.settings import check_at_least, check_positive
 from leanrec.types import Int64Array
@@ -18,6 +18,7 @@ __all__ = [
     "RetentionPolicy",
     "ServedList",
     "StorageLimits",
+    "StoredRules",
 ]
 
 
@@ -64,6 +65,32 @@ class ForgottenUser(NamedTuple):
     digest: str
     n_events: int
     last_seq: int
+
+
+class StoredRules(NamedTuple):
+    """The rules of lists that a store keeps.
+
+    Attributes:
+        revision: number of their last change, 0 if there never was one.
+        rules: the rules as JSON, "" if there never were any.
+    """
+
+    revision: int = 0
+    rules: str = ""
+
+    def replace(self, rules: str, revision: int) -> "StoredRules":
+        """The rules after a change by a client that has read a revision. The last change, sent again, is none.
+
+        Raises ConflictError if another client has changed them since.
+        """
+        if (revision, rules) == (self.revision - 1, self.rules):
+            return self
+        if revision != self.revision:
+            raise ConflictError(
+                f"revision must be {self.revision}, that of the rules of lists now. Got {revision}: they were changed meanwhile, and "
+                "nothing was done. Read them again, and repeat the change."
+            )
+        return StoredRules(revision + 1, rules)
 
 
 @dataclasses.dataclass(frozen=True)

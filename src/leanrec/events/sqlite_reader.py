@@ -14,7 +14,7 @@ from leanrec.data.vocabulary import Id
 from leanrec.errors import SourceError
 from leanrec.events.event_reader import EventReader, build_event_block
 from leanrec.events.lock import is_locked
-from leanrec.events.records import DataOrigin, ForgottenUser, LogSummary, RankCounts, ServedList
+from leanrec.events.records import DataOrigin, ForgottenUser, LogSummary, RankCounts, ServedList, StoredRules
 from leanrec.events.rows import read_list_row
 from leanrec.events.seals import seal_extended
 from leanrec.events.user_events import UserEvent
@@ -79,8 +79,9 @@ class SQLiteEventReader(EventReader):
     def is_empty(self) -> bool:
         """Whether it has no event and no item."""
         with self._connect() as connection:
-            hidden = "UNION ALL SELECT 1 FROM hidden" if _has_table(connection, "hidden") else ""
-            query = f"SELECT EXISTS (SELECT 1 FROM event UNION ALL SELECT 1 FROM item {hidden})"  # noqa: S608
+            later = [name for name in ("hidden", "list_rules") if _has_table(connection, name)]
+            others = " ".join(f"UNION ALL SELECT 1 FROM {name}" for name in later)  # noqa: S608
+            query = f"SELECT EXISTS (SELECT 1 FROM event UNION ALL SELECT 1 FROM item {others})"  # noqa: S608
             return not connection.execute(query).fetchone()[0]
 
     @property
@@ -197,6 +198,17 @@ class SQLiteEventReader(EventReader):
                 return []
             return list(self._read(connection, "SELECT id, hidden, checksum FROM hidden ORDER BY seq"))
 
+    def list_rules(self) -> StoredRules:
+        """The rules of lists of the servers of this store."""
+        with self._connect() as connection:
+            return self._read_rules(connection)
+
+    def _read_rules(self, connection: sqlite3.Connection) -> StoredRules:
+        if not _has_table(connection, "list_rules"):
+            return StoredRules()
+        rows = list(self._read(connection, "SELECT revision, rules, checksum FROM list_rules"))
+        return StoredRules(*rows[0]) if rows else StoredRules()
+
     def served_lists(self) -> Iterator[ServedList]:
         """The served lists that are still kept, in the order in which they were written."""
         with self._connect() as connection:
@@ -222,7 +234,7 @@ class SQLiteEventReader(EventReader):
             connection.execute("BEGIN")  # one state of the store while a server writes
             _check_structure(self.path, connection)
             counts = {}
-            for name in ("event", "served", "item", "hidden", "forgotten", "origin", "log"):
+            for name in ("event", "served", "item", "hidden", "list_rules", "forgotten", "origin", "log"):
                 if not _has_table(connection, name):
                     continue
                 described = connection.execute("SELECT name FROM pragma_table_info(?)", (name,)).fetchall()

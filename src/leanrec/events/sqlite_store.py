@@ -19,7 +19,15 @@ from leanrec.data.vocabulary import Id
 from leanrec.errors import BusyError, DataError, SourceError
 from leanrec.events.event_store import ClosableEventStore
 from leanrec.events.lock import FileLock
-from leanrec.events.records import AppendResult, DataOrigin, ForgottenUser, RetentionPolicy, ServedList, StorageLimits
+from leanrec.events.records import (
+    AppendResult,
+    DataOrigin,
+    ForgottenUser,
+    RetentionPolicy,
+    ServedList,
+    StorageLimits,
+    StoredRules,
+)
 from leanrec.events.rows import build_list_row, to_stored_id
 from leanrec.events.seals import digest_user, seal_row
 from leanrec.events.sqlite_reader import (
@@ -202,6 +210,21 @@ class SQLiteEventStore(SQLiteEventReader, ClosableEventStore):
             connection.executemany(insert, [(*row, seal_row(*row)) for row in rows])
 
         self._wait(self._submit(write))
+
+    def replace_list_rules(self, rules: str, revision: int) -> StoredRules:
+        """Write rules of lists in the place of those with a revision. Returns when they are on disk.
+
+        Raises ConflictError if the store has another revision; see `StoredRules.replace`.
+        """
+
+        def write(connection: sqlite3.Connection) -> StoredRules:
+            changed = self._read_rules(connection).replace(rules, revision)
+            connection.execute("DELETE FROM list_rules")
+            connection.execute("INSERT INTO list_rules VALUES (?, ?, ?)", (*changed, seal_row(*changed)))
+            return changed
+
+        stored: StoredRules = self._wait(self._submit(write))
+        return stored
 
     def append_served(self, served: ServedList) -> None:
         """Write a served list, and delete old ones from time to time.

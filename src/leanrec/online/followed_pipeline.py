@@ -7,7 +7,7 @@ from leanrec.data.vocabulary import Id, id_array
 from leanrec.errors import LeanrecError
 from leanrec.events.event_reader import build_item_table
 from leanrec.events.event_store import EventStore
-from leanrec.events.records import ForgottenUser
+from leanrec.events.records import ForgottenUser, StoredRules
 from leanrec.events.seals import find_forgotten
 from leanrec.online.live_pipeline import LivePipeline
 from leanrec.pipeline.pipeline import Pipeline
@@ -62,6 +62,12 @@ class FollowedPipeline(LivePipeline):
             for each in self.versions:
                 act = each.pipeline.hide_items if hidden else each.pipeline.show_items
                 act(items, replayed=True)
+
+    def take_rules(self, stored: StoredRules) -> StoredRules:
+        """Make lists by rules that are in the log, unless newer ones hold."""
+        with self._hiding:
+            self._take_rules(stored)
+        return stored
 
     def take_forgotten(self, user: Id | None, forgotten: ForgottenUser) -> ForgottenUser:
         """Forget a user who is forgotten in the log; without an id it is found by its hash, O(U)."""

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from leanrec.data.table import Table
 from leanrec.data.vocabulary import Id, id_array
+from leanrec.errors import ConflictError, SettingError
 from leanrec.events.event_store import EventStore
-from leanrec.events.records import ForgottenUser
+from leanrec.events.records import ForgottenUser, StoredRules
 from leanrec.events.user_events import UserEvent, to_events
 from leanrec.online.trials.guards import TrialGuards
 from leanrec.online.trials.live_trial import CANDIDATE, LiveTrial
 from leanrec.online.versions import VersionTrial
 from leanrec.pacing import pause
+from leanrec.pipeline.lists.rules import ListRules
 from leanrec.pipeline.log_snapshot import save_snapshot
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.replay import ReplayResult, bind_log, replay_hidden, replay_items
@@ -67,6 +69,9 @@ class LivePipeline:
         store: where the versions are from; None: a pipeline without versions.
         n_processes: number of processes that serve the same versions, each of which judges a trial by its own lists.
         snapshot_seq: sequence number of the last event in the snapshot of the log, 0 if there is none.
+        fixed_rules: rules of lists that were given at the start and cannot be changed; None: those of the log hold.
+        rules_revision: revision of the rules of the log that hold.
+        rules_problem: why the rules of the log do not hold, or None.
     """
 
     def __init__(
@@ -94,6 +99,10 @@ class LivePipeline:
         self.trial: LiveTrial | None = None
         self.guards, self.n_processes = TrialGuards(), 1
         self.store: VersionStore | None = None
+        self.fixed_rules: ListRules | None = None
+        self.rules_revision = 0
+        self.rules_problem: str | None = None
+        self._take_rules(log.list_rules())
         self._last_seq = self.replayed.last_seq  # of what is recorded
         self._state, self.snapshot_seq = self.replayed.state, self.replayed.snapshot_seq
         self._has_rejected = bool(
@@ -225,6 +234,47 @@ class LivePipeline:
                 pipeline = self.trial.pipeline
                 (pipeline.hide_items if hidden else pipeline.show_items)(items, replayed=True)
 
+    def fix_rules(self, rules: ListRules) -> None:
+        """Make all lists by these rules, whatever the log has. Raises SettingError; see ``Pipeline.use_rules``."""
+        self.fixed_rules, self.rules_problem = rules, None
+        for each in self.versions:
+            each.pipeline.use_rules(rules)
+
+    def replace_rules(self, rules: ListRules, revision: int) -> StoredRules:
+        """Make all lists for users by these rules from now on, in the place of those with a revision.
+
+        At the return they are on disk, and hold for both versions and those that come.
+
+        Raises SettingError for rules that do not fit a version, and ConflictError, with nothing changed, if the rules have
+        another revision or are fixed.
+        """
+        with self._hiding:
+            self._check_rules(rules)
+            stored = self._log.replace_list_rules(rules.to_json(), revision)
+            self._take_rules(stored)
+        return stored
+
+    def _check_rules(self, rules: ListRules) -> None:
+        if self.fixed_rules is not None:
+            raise ConflictError(
+                "The rules of lists must not be those of a file. They were given to the server at its start, and do not change. "
+                "Start it without them to keep rules in its event log."
+            )
+        for each in self.versions:
+            each.pipeline.check_rules(rules)
+
+    def _take_rules(self, stored: StoredRules) -> None:
+        """Make lists by the rules of the log, unless newer ones hold. ``rules_problem`` says why they cannot hold."""
+        if self.fixed_rules is not None or stored.revision <= self.rules_revision:
+            return
+        self.rules_revision, self.rules_problem = stored.revision, None
+        try:
+            rules = ListRules.from_json(stored.rules)
+            for each in self.versions:
+                each.pipeline.use_rules(rules)
+        except SettingError as error:
+            self.rules_problem = f"Revision {stored.revision} of the rules of lists cannot be used: {error}"
+
     def forget_user(self, user: Id) -> ForgottenUser:
         """Forget a user in the store and in both versions; see the methods of both classes.
 
@@ -283,6 +333,9 @@ class LivePipeline:
     def _set_current(self, pipeline: Pipeline, last: int, *, has_rejected: bool) -> None:
         self._has_rejected = has_rejected
         self.current, self.trial = LiveVersion(pipeline, last), None
+        if self.rules_problem is not None:  # they may fit this version
+            self.rules_revision = 0
+            self._take_rules(self._log.list_rules())
         self._last_seq = max(self._last_seq, last)
 
     def _set_trial(self, trial: VersionTrial, pipeline: Pipeline, last: int, *, has_rejected: bool) -> None:
@@ -304,6 +357,8 @@ class LivePipeline:
         replayed = self._catch_up(pipeline, replayed)
         with self._adding_items, self._hiding:
             replay_hidden(pipeline, self._log)
+            if pipeline.rules != self.pipeline.rules:  # they were changed meanwhile
+                pipeline.use_rules(self.pipeline.rules)
             n_added, _ = replay_items(pipeline, *self._log.items())  # those that arrived meanwhile
             replayed = dataclasses.replace(replayed, n_items=replayed.n_items + n_added)
             # No event is answered meanwhile, so that the store is only asked for those that have come since.

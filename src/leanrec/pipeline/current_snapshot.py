@@ -78,6 +78,10 @@ class CurrentSnapshot:
             self.snapshot = self.snapshot.with_rules(self._build_rules(rules, self.snapshot.catalog))
             self.rules = rules
 
+    def check_rules(self, rules: ListRules) -> None:
+        """Raise SettingError for a column that the items or the users do not have."""
+        self._build_rules(rules, self.snapshot.catalog)
+
     def _build_rules(self, rules: ListRules, catalog: Catalog) -> RuleStage | None:
         return RuleStage.build(rules, catalog, self._users) if rules else None
 

@@ -235,6 +235,10 @@ class Pipeline:
         if self._shared is not None:
             self.share_lists(self._shared.store)
 
+    def check_rules(self, rules: ListRules) -> None:
+        """Raise SettingError for rules that ``use_rules`` does not take: with a column that the items or the users do not have. O(N)."""
+        self._current.check_rules(rules)
+
     @property
     def rules(self) -> ListRules:
         """The rules of lists."""

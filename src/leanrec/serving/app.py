@@ -79,8 +79,9 @@ def assemble_app(recorder: EventRecorder, settings: ServingSettings) -> FastAPI:
         for version in recorder.live.versions:
             version.pipeline.share_lists(cache.lists)
     if settings.list_rules is not None:
-        for version in recorder.live.versions:
-            version.pipeline.use_rules(settings.list_rules)
+        recorder.live.fix_rules(settings.list_rules)
+    elif recorder.live.rules_problem is not None:
+        log_event("rules", recorder.live.rules_problem, level=logging.WARNING)
     load = LoadControl(settings.load, metrics)
     handlers = RouteHandlers(recorder, load, settings.explore)
     history = TrafficHistory(metrics, handlers.update_gauges)

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
 
-from leanrec.errors import BusyError, DataError, LeanrecError, SettingError, SourceError, UnknownIdError
+from leanrec.errors import BusyError, ConflictError, DataError, LeanrecError, SettingError, SourceError, UnknownIdError
 from leanrec.serving.schemas import ErrorResponse
 
 __all__ = ["RETRY_HEADER", "describe_errors", "error_response", "install_error_handlers", "refuse_request"]
@@ -19,6 +19,7 @@ _DESCRIPTIONS = {
     401: "No key, or one that is unknown.",
     403: "The key is that of a client, and the request needs that of an admin.",
     404: "The id of a user or an item is unknown.",
+    409: "Another client has changed the state since it was read, or it cannot be changed. Nothing was done.",
     413: "The body is too large.",
     421: "The Host header names another server.",
     422: "The request is invalid.",
@@ -32,6 +33,7 @@ _HINTS = {
     403: "Ask the operator of the server for a key with the role admin.",
     404: "GET /items?search=… and GET /users?search=… find ids; for a new user, send a history.",
     405: "GET /openapi.json lists the routes and their methods.",
+    409: "Read the state again, and repeat the change if it is still wanted.",
     413: "Send the events in several requests.",
     429: "Send it again with the same ids after a second.",
     503: "Send it again with the same ids after the seconds in Retry-After: what is stored already is not stored twice.",
@@ -61,7 +63,14 @@ def error_response(status: int, message: str, location: str, hint: str | None = 
 
 def refuse_request(error: LeanrecError, path: str) -> JSONResponse:
     """The answer to a request that raised an error of leanrec."""
-    statuses = ((UnknownIdError, 404), (SourceError, 503), (BusyError, 429), (SettingError, 422), (DataError, 422))
+    statuses = (
+        (UnknownIdError, 404),
+        (ConflictError, 409),
+        (SourceError, 503),
+        (BusyError, 429),
+        (SettingError, 422),
+        (DataError, 422),
+    )
     status = next((status for error_class, status in statuses if isinstance(error, error_class)), 500)
     return error_response(status, str(error), path)
 

@@ -19,12 +19,14 @@ from leanrec.errors import SettingError
 from leanrec.events.event_reader import build_item_table
 from leanrec.events.records import ServedList
 from leanrec.pipeline.catalog import load_conditions
+from leanrec.pipeline.lists.rules import ListRules
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.responses import Recommendations
 from leanrec.serving.error_handlers import RETRY_HEADER, describe_errors
 from leanrec.serving.event_requests import EventRecorder
 from leanrec.serving.fast_routes import ListRequest
 from leanrec.serving.load.control import LoadControl
+from leanrec.serving.monitoring.server_log import log_event
 from leanrec.serving.schemas import (
     AddItemsRequest,
     AddItemsResponse,
@@ -38,6 +40,8 @@ from leanrec.serving.schemas import (
     ItemDetail,
     ItemsResponse,
     ListLength,
+    ListRulesRequest,
+    ListRulesResponse,
     RecommendRequest,
     RecommendResponse,
     StatusResponse,
@@ -63,6 +67,8 @@ _ROUTES = (
     ("POST", "/items", "post_items", "Add items", describe_errors(413, 422, 429, 503)),
     ("PATCH", "/items/{item:path}", "patch_item", "Hide an item", describe_errors(400, 404, 413, 422, 429, 503)),
     ("DELETE", "/items/{item:path}", "delete_item", "Hide an item, as PATCH does", describe_errors(404, 422, 429, 503)),
+    ("GET", "/list-rules", "get_list_rules", "Rules of lists", describe_errors()),
+    ("PUT", "/list-rules", "put_list_rules", "Replace the rules of lists", describe_errors(409, 413, 422, 429, 503)),
     ("GET", "/users", "get_users", "Search users", describe_errors(422)),
     ("GET", "/users/{user:path}", "get_history", "History of a user", describe_errors(404, 422)),
     ("DELETE", "/users/{user:path}", "delete_user", "Forget a user", describe_errors(422, 429, 503)),
@@ -73,7 +79,7 @@ _ROUTES = (
     ("GET", "/metrics", "get_metrics", "Metrics", describe_errors()),
 )
 # They may wait for the disk, which must not hold the threads in which lists are made.
-_WRITES = frozenset(["post_items", "patch_item", "delete_item", "delete_user"])
+_WRITES = frozenset(["post_items", "patch_item", "delete_item", "put_list_rules", "delete_user"])
 _N_WRITING_THREADS = 8
 # Describes the key; it is checked before a request comes here.
 _KEY = Security(HTTPBearer(auto_error=False, scheme_name="key", description="The key of a client or an admin."))
@@ -174,6 +180,28 @@ class RouteHandlers:
     def delete_item(self, item: str) -> ItemDetail:
         """Hide an item. Nothing of it is deleted: PATCH with ``hidden: false`` brings it back."""
         return self.patch_item(item, ChangeItemRequest(hidden=True))
+
+    def get_list_rules(self) -> ListRulesResponse:
+        """The rules by which all lists for users are made, with their revision."""
+        if self.live.fixed_rules is not None:
+            return ListRulesResponse.of_rules(self.live.fixed_rules, 0, fixed=True)
+        stored = self.log.list_rules()
+        rules = ListRules.from_json(stored.rules) if stored.rules else ListRules()
+        return ListRulesResponse.of_rules(rules, stored.revision, problem=self.live.rules_problem)
+
+    def put_list_rules(self, rules: ListRulesRequest, request: Request) -> ListRulesResponse:
+        """Replace all rules of lists. When the response arrives they are on disk, and the next list obeys them.
+
+        Status 409, with nothing changed, if another client has changed them since the revision was read. A request that is sent
+        again changes nothing more.
+        """
+        replaced = self.live.replace_rules(rules.to_rules(), rules.revision)
+        made = ListRulesResponse.of_rules(ListRules.from_json(replaced.rules), replaced.revision)
+        key, policy = request.scope.get("key_name"), made.policy or "none"
+        message = f"The rules of lists are now revision {made.revision}: {len(made.pins)} pins, {len(made.limits)} limits ({policy})"
+        by = "" if key is None else f", by the key {key}"
+        log_event("rules", f"{message}{by}.", revision=made.revision, policy=made.policy, key=key)
+        return made
 
     def get_users(self, search: TextParameter = "", limit: ListLength = 20) -> UsersResponse:
         """Users whose id starts with a text."""

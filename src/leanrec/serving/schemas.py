@@ -1,11 +1,13 @@
 """Schemas of the HTTP API: validated requests, and responses with descriptions."""
 
 import dataclasses
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation, StrictBool, StrictInt, StrictStr
 from pydantic_core import PydanticKnownError
 
+from leanrec.pipeline.lists.rules import ColumnLimit, ListRules, PinnedItem
 from leanrec.pipeline.responses import Contribution, DroppedStage, HistoryEvent, RecommendedItem, StageTrace
 
 __all__ = [
@@ -29,6 +31,8 @@ __all__ = [
     "ItemDetail",
     "ItemsResponse",
     "ListLength",
+    "ListRulesRequest",
+    "ListRulesResponse",
     "RecommendRequest",
     "RecommendResponse",
     "RejectedDetail",
@@ -198,6 +202,92 @@ class ChangeItemRequest(_RequestModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"hidden": True}]})
 
     hidden: StrictBool = Field(description="true: no list shows the item. false: lists may show it again.")
+
+
+def check_time_text(value: Any) -> Any:
+    """A time as text, or none. Raises PydanticKnownError for a number, whose unit would be a guess."""
+    if value is not None and not isinstance(value, str | datetime):
+        raise PydanticKnownError("datetime_type")
+    return value
+
+
+class PinRule(_RequestModel):
+    """An item that stands at a position of lists."""
+
+    item: Annotated[ExternalId, BeforeValidator(to_exact)]
+    position: StrictInt = Field(description="Rank in the list, 1 = the first.")
+    users: dict[str, Any] | None = Field(
+        None, max_length=20, description="Only for users whose row of the user table meets these conditions."
+    )
+    until: Annotated[datetime, BeforeValidator(check_time_text)] | None = Field(
+        None, description="When it ends, such as 2026-12-24T18:00:00Z; in UTC unless it says otherwise."
+    )
+
+
+class LimitRule(_RequestModel):
+    """A limit on the items of a list that have the same label in a column of the item table."""
+
+    column: StrictStr = Field(max_length=200)
+    n: StrictInt = Field(description="Largest number of items with the same label.")
+
+
+class ListRulesRequest(_RequestModel):
+    """Rules of lists, which take the place of all others."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"pins": [{"item": 318, "position": 1}], "limits": [{"column": "genres", "n": 2}], "revision": 0}
+            ]
+        },
+    )
+
+    pins: list[PinRule] = Field(description="At most 200.")
+    limits: list[LimitRule] = Field(description="At most 20.")
+    revision: StrictInt = Field(ge=0, description="Revision that was read, and that these rules replace.")
+
+    def to_rules(self) -> ListRules:
+        """The rules. Raises SettingError for impossible values."""
+        pins = [PinnedItem(each.item, each.position, each.users, _to_seconds(each.until)) for each in self.pins]
+        return ListRules(tuple(pins), tuple(ColumnLimit(each.column, each.n) for each in self.limits))
+
+
+class ListRulesResponse(BaseModel):
+    """Rules of lists."""
+
+    pins: list[PinRule]
+    limits: list[LimitRule]
+    revision: int = Field(description="Number of the last change; 0: there never was one.")
+    policy: str | None = Field(
+        None, description="What the policy of a list says of these rules; it changes when a pin ends. None: no rules."
+    )
+    fixed: bool = Field(description="The rules are those of a file that was given at the start, and cannot be changed.")
+    problem: str | None = Field(None, description="Why the lists are not made by these rules.")
+
+    @classmethod
+    def of_rules(
+        cls, rules: ListRules, revision: int, *, fixed: bool = False, problem: str | None = None
+    ) -> "ListRulesResponse":
+        """The response for rules."""
+        pins = [
+            PinRule(
+                item=each.item,
+                position=each.position,
+                users=None if each.users is None else dict(each.users),
+                until=None if each.until is None else datetime.fromtimestamp(each.until, UTC),
+            )
+            for each in rules.pins
+        ]
+        limits = [LimitRule(column=each.column, n=each.n) for each in rules.limits]
+        policy = f"rules={rules.digest}" if rules else None
+        return cls(pins=pins, limits=limits, revision=revision, policy=policy, fixed=fixed, problem=problem)
+
+
+def _to_seconds(moment: datetime | None) -> float | None:
+    if moment is None:
+        return None
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
 
 
 class RecommendResponse(BaseModel):

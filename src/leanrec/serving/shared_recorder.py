@@ -51,6 +51,7 @@ class SharedPipeline(FollowedPipeline):
                 log_event("replay", f"New items of another server were skipped: {error}", level=logging.WARNING)
             self.take_hidden([item for item, hidden in changed if hidden], hidden=True)
             self.take_hidden([item for item, hidden in changed if not hidden], hidden=False)
+            self.take_rules(self.shared.list_rules())
         self.head = head
 
 

@@ -14,6 +14,7 @@ from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.events.user_events import UserEvent, to_events
 from leanrec.models import get_model
 from leanrec.online.experiments import estimate_value, predict_rewards, replay_policy
+from leanrec.pipeline.lists.rules import ListRules, PinnedItem
 from leanrec.pipeline.pipeline import Pipeline
 
 DATA = make_dataset(n_users=30, n_items=80, per_user=6)
@@ -152,6 +153,14 @@ def test_hidden_items_and_other_data_are_respected(log: SQLiteEventStore) -> Non
     other = Pipeline.fit(get_model("popularity")(), make_dataset(n_users=9))
     with pytest.raises(SourceError, match="must belong to the data of this model"):
         replay_policy(log, other)
+
+
+def test_the_version_obeys_the_rules_of_the_log(log: SQLiteEventStore) -> None:
+    serve(log, 10, explore=0.3)
+    log.replace_list_rules(ListRules((PinnedItem(DATA.items.ids[70], 1),)).to_json(), 0)
+    replayed = replay_policy(log, fit())
+    first = replayed.wanted[replayed.places == 0]
+    assert {replayed.items[at] for at in first} == {DATA.items.ids[70]}
 
 
 def test_a_log_without_draws_is_refused(log: SQLiteEventStore) -> None:

@@ -218,6 +218,16 @@ def test_the_digest_tells_rules_apart() -> None:
     assert not ListRules()
 
 
+def test_the_rules_come_back_from_json() -> None:
+    pins = (PinnedItem(12, 2, {"country": ["DE", "FR"], "age": {"min": 18}}, 1.8e9), PinnedItem("12 ä", 1))
+    for rules in (ListRules(pins, (ColumnLimit("genres", 2),)), ListRules()):
+        again = ListRules.from_json(rules.to_json())
+        assert again == rules
+        assert again.digest == rules.digest
+    with pytest.raises(SettingError, match="n must be"):
+        ListRules.from_json('{"pins": [], "limits": [{"column": "genres", "n": 0}]}')
+
+
 def test_impossible_ones_are_refused(pipeline: Pipeline) -> None:
     with pytest.raises(SettingError, match="position must be a rank from 1 to 1000. Got 0"):
         PinnedItem(1, 0)

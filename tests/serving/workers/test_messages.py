@@ -19,6 +19,7 @@ from leanrec.serving.workers.messages import (
     Changed,
     HideItems,
     Message,
+    ReplaceRules,
     decode_message,
     encode_message,
     make_error,
@@ -58,6 +59,7 @@ def test_events_arrive_as_they_were_sent(events: list[UserEvent], number: int) -
         AppendLists([ServedList("r", 1.5, 1, (1, 2), (0.5, 0.25), None, "v", "m/v+draw", "a", "cached", (0.5, None))]),
         Changed(AddItems([(1, {"title": "A", "year": 1999, "price": None}), ("b", {})]), 4, 5),
         Changed(HideItems([1, "b"], hidden=False)),
+        Changed(ReplaceRules('{"pins": []}', 3), 2, 1),
         BindLog(DataOrigin("f", "a sample"), rebind=True),
     ],
 )

@@ -14,16 +14,16 @@ from leanrec.data.table import Table
 from leanrec.errors import DataError, SettingError, UnknownIdError
 from leanrec.events import SQLiteEventStore, UserEvent
 from leanrec.events.event_reader import build_item_table
-from leanrec.events.records import AppendResult
+from leanrec.events.records import AppendResult, StoredRules
 from leanrec.events.sqlite_reader import SQLiteEventReader
 from leanrec.models import get_model
 from leanrec.online import VersionTrial
-from leanrec.pipeline import Pipeline
+from leanrec.pipeline import ColumnLimit, ListRules, PinnedItem, Pipeline
 from leanrec.pipeline.replay import ReplayResult
 from leanrec.pipeline.responses import AddItemsResult
 from leanrec.serving.monitoring.server_log import start_logging
 from leanrec.serving.prometheus import ServingMetrics
-from leanrec.serving.workers.messages import AddItems, ForgetUser, HideItems
+from leanrec.serving.workers.messages import AddItems, ForgetUser, HideItems, ReplaceRules
 from leanrec.serving.workers.remote_store import RemoteEventStore
 from leanrec.serving.workers.stream_target import StreamedPipeline, StreamRecorder
 
@@ -38,6 +38,10 @@ class Remote(RemoteEventStore):
 
     def set_hidden(self, items: Any, *, hidden: bool) -> None:
         self.asked.append((items, hidden))
+
+    def replace_list_rules(self, rules: str, revision: int) -> StoredRules:
+        self.asked.append((rules, revision))
+        return StoredRules(revision + 1, rules)
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +95,19 @@ def test_an_event_that_came_before_its_item_is_recorded_with_it(live: StreamedPi
     assert live.record(clicks, 7).applied == 2
     live.apply_change(AddItems([(90_001, {"title": "brand new"})]))
     assert [each.id for each in live.pipeline.history("ann")] == [101, 90_001, 100]
+
+
+def test_rules_are_checked_written_and_hold_when_the_change_comes_back(live: StreamedPipeline) -> None:
+    rules = ListRules((PinnedItem(130, 1),))
+    with pytest.raises(SettingError, match="no column 'genre'"):
+        live.replace_rules(ListRules(limits=(ColumnLimit("genre", 1),)), 0)
+    live.replace_rules(rules, 0)
+    assert live._remote.asked == [(rules.to_json(), 0)]  # type: ignore[attr-defined]
+    assert live.pipeline.rules == ListRules()
+    assert live.apply_change(ReplaceRules(rules.to_json(), 2)) == (2, rules.to_json())
+    assert live.pipeline.rules == rules
+    live.apply_change(ReplaceRules(ListRules().to_json(), 1))  # an older one, which a worker that joins may get
+    assert live.pipeline.rules == rules
 
 
 def test_items_are_hidden_when_the_change_comes_back(live: StreamedPipeline) -> None:

@@ -19,6 +19,7 @@ _COLUMNS = {
     "served": "seq, request, time, user, fallback, items, scores, version, policy, arm, rung, propensities, checksum",
     "item": "seq, id, content, checksum",
     "hidden": "seq, id, hidden, checksum",
+    "list_rules": "revision, rules, checksum",
     "origin": "seq, fingerprint, description, checksum",
     "forgotten": "number, digest, n_events, last_seq, checksum",
 }
@@ -39,7 +40,7 @@ def write_backup(path: Path, log_id: str, blocks: Iterable[tuple[str, Sequence[t
             for table, rows in blocks:
                 columns = _COLUMNS[table]
                 places = ", ".join("?" * len(columns.split(",")))
-                kept = [row[1:] for row in rows] if table == "forgotten" else rows
+                kept = [row[1:] for row in rows] if table in {"forgotten", "list_rules"} else rows
                 connection.executemany(f"INSERT INTO {table} ({columns}) VALUES ({places})", kept)  # noqa: S608
         with contextlib.closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA journal_mode = DELETE")

@@ -15,13 +15,13 @@ from leanrec.data.vocabulary import Id
 from leanrec.errors import SourceError
 from leanrec.events.event_reader import EventReader, build_event_block
 from leanrec.events.locations import hide_password
-from leanrec.events.records import DataOrigin, ForgottenUser, LogSummary, RankCounts, ServedList
+from leanrec.events.records import DataOrigin, ForgottenUser, LogSummary, RankCounts, ServedList, StoredRules
 from leanrec.events.rows import read_list_row, to_stored_id
 from leanrec.events.seals import seal_extended
 from leanrec.events.user_events import UserEvent
 from leanrec.integrations.postgres.backup import write_backup
 from leanrec.integrations.postgres.connection import ConnectionLimits, connect, connected, translate_error
-from leanrec.integrations.postgres.schema import FORMAT_VERSION, check_format
+from leanrec.integrations.postgres.schema import FORMAT_VERSION, check_format, has_table
 from leanrec.types import Events
 
 __all__ = ["PostgresEventReader", "build_user_event", "drop_numbers"]
@@ -32,6 +32,7 @@ _COLUMNS = {
     "served": "seq, request, time, user_id, fallback, items, scores, version, policy, arm, rung, propensities, checksum",
     "item": "seq, id, content, checksum",
     "hidden": "seq, id, hidden, checksum",
+    "list_rules": "seq, seq, rules, checksum",
     "origin": "seq, fingerprint, description, checksum",
     "forgotten": "number AS seq, number, digest, n_events, last_seq, checksum",
 }
@@ -79,6 +80,8 @@ class PostgresEventReader(EventReader):
             SELECT NOT (EXISTS (SELECT 1 FROM leanrec.event) OR EXISTS (SELECT 1 FROM leanrec.item)
                 OR EXISTS (SELECT 1 FROM leanrec.hidden))
         """
+        if self.list_rules().revision:
+            return False
         return bool(self._ask(lambda connection: connection.fetchval(query)))
 
     @property
@@ -151,6 +154,11 @@ class PostgresEventReader(EventReader):
     def shown_items(self) -> tuple[Id, ...]:
         """External ids of the items that were hidden and are shown again."""
         return tuple(item for item, hidden in drop_numbers(self._read_blocks("hidden")) if not hidden)
+
+    def list_rules(self) -> StoredRules:
+        """The rules of lists of the servers of this store."""
+        rows = list(drop_numbers(self._read_blocks("list_rules")))
+        return StoredRules(*rows[0]) if rows else StoredRules()
 
     def served_lists(self) -> Iterator[ServedList]:
         """The served lists that are still kept, in the order in which they were written."""
@@ -292,6 +300,8 @@ async def _terminate(connection: Any) -> None:
 
 
 async def _fetch(connection: Any, table: str, where: str, arguments: tuple[Any, ...]) -> list[Any]:
+    if table == "list_rules" and not await has_table(connection, table):
+        return []
     key = "number" if table == "forgotten" else "seq"
     select = f"""
         SELECT {_COLUMNS[table]} FROM leanrec.{table}

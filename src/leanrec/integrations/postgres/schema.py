@@ -6,14 +6,19 @@ from typing import Any
 from leanrec.errors import SourceError
 from leanrec.events.seals import seal_row
 
-__all__ = ["FORMAT_VERSION", "check_format", "create_tables"]
+__all__ = ["FORMAT_VERSION", "check_format", "create_tables", "has_table"]
 
 FORMAT_VERSION = 6  # the fields of this version of the SQLite format
 
 # External ids are JSON, so that 12 stays a number and "12" stays text. What has a checksum is json and not jsonb, which would
 # write numbers anew. One row of `log` numbers the events and the changes: the session that has it locked is the only one that writes,
 # so that numbers are visible in their order and without holes, which those of a sequence are not.
-_TABLES = """
+_RULES_TABLE = """
+CREATE TABLE IF NOT EXISTS leanrec.list_rules (
+    seq bigint PRIMARY KEY, rules text NOT NULL, checksum bigint NOT NULL
+);
+"""  # made later than the others, so a log may lack it
+_TABLES = f"""
 CREATE SCHEMA IF NOT EXISTS leanrec;
 CREATE TABLE IF NOT EXISTS leanrec.log (
     one boolean PRIMARY KEY DEFAULT true CHECK (one), id text NOT NULL, format integer NOT NULL, last_seq bigint NOT NULL,
@@ -46,7 +51,13 @@ CREATE TABLE IF NOT EXISTS leanrec.forgotten (
     number bigint PRIMARY KEY, digest text NOT NULL UNIQUE, n_events bigint NOT NULL, last_seq bigint NOT NULL,
     checksum bigint NOT NULL
 );
+{_RULES_TABLE}
 """
+
+
+async def has_table(connection: Any, name: str) -> bool:
+    """Whether the log has a table. One that was made by an earlier release may lack some."""
+    return await connection.fetchval("SELECT to_regclass($1)::text", f"leanrec.{name}") is not None
 
 
 async def check_format(name: str, connection: Any) -> bool:
@@ -69,7 +80,10 @@ async def check_format(name: str, connection: Any) -> bool:
 async def create_tables(name: str, connection: Any) -> None:
     """Create what is missing, once if several servers start at the same time."""
     if not await check_format(name, connection):
-        return  # a user without the right to create tables can use those that are there
+        # A user without the right to create tables can use those that are there.
+        if not await has_table(connection, "list_rules"):
+            await connection.execute(_RULES_TABLE)
+        return
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(hashtext('leanrec'))")
         await connection.execute(_TABLES)

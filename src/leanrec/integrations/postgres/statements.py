@@ -7,7 +7,7 @@ from typing import Any
 
 from leanrec.data.vocabulary import Id
 from leanrec.errors import DataError
-from leanrec.events.records import AppendResult, DataOrigin, ForgottenUser, RetentionPolicy
+from leanrec.events.records import AppendResult, DataOrigin, ForgottenUser, RetentionPolicy, StoredRules
 from leanrec.events.rows import build_event_row, index_shown, select_new
 from leanrec.events.seals import seal_extended, seal_row
 from leanrec.events.shared_store import LogHead
@@ -25,6 +25,7 @@ __all__ = [
     "write_hidden",
     "write_items",
     "write_lists",
+    "write_rules",
 ]
 
 CHANNEL = "leanrec_log"
@@ -134,6 +135,17 @@ async def write_hidden(rows: Sequence[tuple[Id, int]], connection: Any) -> None:
     """
     await connection.executemany(insert, [(_encode_id(row[0]), row[1], revision, seal_row(*row)) for row in rows])
     await _notify(connection)
+
+
+async def write_rules(rules: str, revision: int, connection: Any) -> StoredRules:
+    """Write rules of lists in the place of those with a revision. Raises ConflictError if the log has another one."""
+    row = await connection.fetchrow("SELECT seq, rules FROM leanrec.list_rules")
+    changed = (StoredRules() if row is None else StoredRules(*row)).replace(rules, revision)
+    await connection.execute("DELETE FROM leanrec.list_rules")
+    await connection.execute("INSERT INTO leanrec.list_rules VALUES ($1, $2, $3)", *changed, seal_row(*changed))
+    await connection.execute(_NEXT_REVISION)
+    await _notify(connection)
+    return changed
 
 
 async def bind(origin: DataOrigin, connection: Any) -> None:

@@ -16,7 +16,15 @@ from typing import Any, Self, TypeVar
 from leanrec.data.vocabulary import Id
 from leanrec.errors import BusyError, SourceError
 from leanrec.events.locations import hide_password
-from leanrec.events.records import AppendResult, DataOrigin, ForgottenUser, RetentionPolicy, ServedList, StorageLimits
+from leanrec.events.records import (
+    AppendResult,
+    DataOrigin,
+    ForgottenUser,
+    RetentionPolicy,
+    ServedList,
+    StorageLimits,
+    StoredRules,
+)
 from leanrec.events.rows import build_list_row, to_stored_id
 from leanrec.events.seals import digest_user, seal_row
 from leanrec.events.shared_store import LogHead, SharedEventStore
@@ -172,6 +180,14 @@ class PostgresEventStore(PostgresEventReader, SharedEventStore):
         """Write that items are hidden, or that they are shown again. Returns when it is on disk."""
         rows = [(to_stored_id(item), int(hidden)) for item in items]
         self._wait(self._submit(functools.partial(statements.write_hidden, rows)))
+
+    def replace_list_rules(self, rules: str, revision: int) -> StoredRules:
+        """Write rules of lists in the place of those with a revision. Returns when they are on disk.
+
+        Raises ConflictError if the log has another revision; see `StoredRules.replace`.
+        """
+        stored: StoredRules = self._wait(self._submit(functools.partial(statements.write_rules, rules, revision)))
+        return stored
 
     def append_served(self, served: ServedList) -> None:
         """Write a served list. Returns at once; a list that cannot be written is counted in ``n_lost``."""

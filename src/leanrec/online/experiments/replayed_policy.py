@@ -16,6 +16,7 @@ from leanrec.events.user_events import UserEvent, to_events
 from leanrec.online.experiments.off_policy import LoggedDecisions, Method, PolicyValue, estimate_value
 from leanrec.online.experiments.report import read_events
 from leanrec.online.experiments.reward_model import predict_rewards
+from leanrec.pipeline.lists.rules import ListRules
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.replay import replay_hidden, replay_items
 from leanrec.types import Int32Array
@@ -79,7 +80,7 @@ def replay_policy(
     """Ask a version for the lists of a log, each with the events that there were before it, and compare what is shown.
 
     The version is asked for lists of the same users and lengths, with all items that are not hidden now and that the user has
-    not seen; other conditions of the requests are not in the log. Lists up to the last event that the version was fitted on are
+    not seen, and by the rules of lists that the log has now; other conditions of the requests are not in the log. Lists up to the last event that the version was fitted on are
     left out, because it knows what happened then. The events of the log are recorded in ``pipeline``.
 
     Cost: one list of the model for each drawn list of the log.
@@ -96,6 +97,8 @@ def replay_policy(
     log.check_origin(pipeline.data_origin)
     replay_items(pipeline, *log.items())
     replay_hidden(pipeline, log)
+    if stored := log.list_rules().rules:
+        pipeline.use_rules(ListRules.from_json(stored))
     rewarded = {
         (event.request, event.rank)
         for event in read_events(log)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import json
 import math
 
 import numpy as np
@@ -93,6 +94,18 @@ class ListRules:
     def digest(self) -> str:
         """Eight hexadecimal digits that tell these rules from others."""
         return hashlib.blake2b(repr(self).encode(), digest_size=4).hexdigest()
+
+    def to_json(self) -> str:
+        """The rules as JSON, from which ``from_json`` makes the same."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "ListRules":
+        """The rules of what ``to_json`` gave. Raises SettingError if they are not valid."""
+        found = json.loads(text)
+        return cls(
+            tuple(PinnedItem(**each) for each in found["pins"]), tuple(ColumnLimit(**each) for each in found["limits"])
+        )
 
     def drop_ended(self, now: float) -> "ListRules":
         """The rules without the pins that have ended."""

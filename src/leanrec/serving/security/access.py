@@ -75,6 +75,7 @@ class AccessControl:
             limit = self._limits.get(key.name)
             seconds = 0.0 if limit is None else limit.take()
             if not seconds:
+                scope["key_name"] = key.name
                 await self.app(scope, receive, send)
                 return
         await self._refuse(key, seconds, scope, receive, send)

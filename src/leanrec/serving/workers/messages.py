@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from leanrec.data.vocabulary import Id
-from leanrec.errors import BusyError, DataError, LeanrecError, SourceError
+from leanrec.errors import BusyError, ConflictError, DataError, LeanrecError, SourceError
 from leanrec.events.records import DataOrigin, ForgottenUser, ServedList
 from leanrec.events.user_events import UserEvent
 
@@ -31,6 +31,7 @@ __all__ = [
     "Message",
     "PushSamples",
     "Refused",
+    "ReplaceRules",
     "Sample",
     "Welcome",
     "decode_message",
@@ -42,7 +43,9 @@ __all__ = [
 
 _LENGTH = struct.Struct(">I")
 _MAX_FRAME = 256 * 2**20  # a length above it is no length
-_ERRORS: dict[str, type[LeanrecError]] = {each.__name__: each for each in (BusyError, SourceError, DataError)}
+_ERRORS: dict[str, type[LeanrecError]] = {
+    each.__name__: each for each in (BusyError, ConflictError, SourceError, DataError)
+}
 
 ItemContent = tuple[Id, dict[str, Any]]
 Sample = tuple[str, str, tuple[tuple[str, str], ...], float]  # family, name, labels and value of a metric
@@ -135,7 +138,19 @@ class ForgetUser(msgspec.Struct, tag=True, frozen=True):
     forgotten: ForgottenUser | None = None
 
 
-Change = AddItems | HideItems | ForgetUser
+class ReplaceRules(msgspec.Struct, tag=True, frozen=True):
+    """A change: other rules of lists.
+
+    Attributes:
+        rules: the rules as JSON.
+        revision: in a request that of the rules before, and then that of these.
+    """
+
+    rules: str
+    revision: int
+
+
+Change = AddItems | HideItems | ForgetUser | ReplaceRules
 
 
 class ChangeLog(msgspec.Struct, tag=True, frozen=True):

@@ -6,7 +6,7 @@ from typing import Any
 
 from leanrec.data.vocabulary import Id
 from leanrec.events.event_reader import EventReader
-from leanrec.events.records import DataOrigin, ForgottenUser, LogSummary, RankCounts, ServedList
+from leanrec.events.records import DataOrigin, ForgottenUser, LogSummary, RankCounts, ServedList, StoredRules
 from leanrec.events.user_events import UserEvent
 from leanrec.types import Events
 
@@ -79,6 +79,10 @@ class ReaderProxy(EventReader):
     def shown_items(self) -> tuple[Id, ...]:
         """External ids of the items that were hidden and are shown again."""
         return self.reader.shown_items()
+
+    def list_rules(self) -> StoredRules:
+        """The rules of lists of the servers of the log."""
+        return self.reader.list_rules()
 
     def served_lists(self) -> Iterator[ServedList]:
         """The served lists that are still kept."""

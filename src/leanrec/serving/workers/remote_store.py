@@ -16,7 +16,7 @@ from leanrec.data.vocabulary import Id
 from leanrec.errors import BusyError, DataError, LeanrecError, SourceError
 from leanrec.events.event_reader import EventReader
 from leanrec.events.event_store import EventStore
-from leanrec.events.records import AppendResult, DataOrigin, ForgottenUser, ServedList
+from leanrec.events.records import AppendResult, DataOrigin, ForgottenUser, ServedList, StoredRules
 from leanrec.events.user_events import UserEvent
 from leanrec.pipeline.responses import AddItemsResult, RecordResult
 from leanrec.serving.workers import messages
@@ -52,7 +52,7 @@ class StreamTarget(Protocol):
     async def apply_events(self, appended: AppendResult) -> RecordResult:
         """Apply the next events of the log."""
 
-    async def apply_change(self, change: messages.Change) -> AddItemsResult | ForgottenUser | None:
+    async def apply_change(self, change: messages.Change) -> AddItemsResult | ForgottenUser | StoredRules | None:
         """Apply a change of items or users. Raises LeanrecError if it cannot be applied."""
 
     def note_freshness(self, seconds: float) -> None:
@@ -179,6 +179,13 @@ class RemoteEventStore(ReaderProxy, EventStore):
     def set_hidden(self, items: Sequence[Id], *, hidden: bool) -> None:
         """Write that items are hidden, or shown again. Returns when it is on disk and this worker obeys it."""
         self._ask_and_wait(lambda number: messages.ChangeLog(number, messages.HideItems(list(items), hidden)))
+
+    def replace_list_rules(self, rules: str, revision: int) -> StoredRules:
+        """Write rules of lists in the place of those with a revision. Returns when they are on disk and this worker obeys them."""
+        stored: StoredRules = self._ask_and_wait(
+            lambda number: messages.ChangeLog(number, messages.ReplaceRules(rules, revision))
+        )
+        return stored
 
     def forget_user(self, user: Id) -> ForgottenUser:
         """Forget a user. Returns when the id is in no file of the log and this worker has forgotten it."""

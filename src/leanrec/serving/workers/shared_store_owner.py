@@ -117,6 +117,8 @@ class SharedStoreOwner(StoreOwner):
             for hidden in (True, False):
                 some = [item for item, is_hidden in changed if is_hidden == hidden]
                 changes += [messages.HideItems(some, hidden)] if some else []
+            stored = self._shared.list_rules()
+            changes += [messages.ReplaceRules(stored.rules, stored.revision)] if stored.revision else []
         self._head = head
         for change in changes:
             self._call(self._send_all, encode_message(messages.Changed(change)))

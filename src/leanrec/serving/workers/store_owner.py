@@ -164,7 +164,9 @@ class StoreOwner:
             messages.HideItems(hidden, hidden=True),
             messages.HideItems(shown, hidden=False),
         )
-        return [*users, *(change for change in changes if change.items)]
+        stored = self.log.list_rules()
+        rules = [messages.ReplaceRules(stored.rules, stored.revision)] if stored.revision else []
+        return [*users, *(change for change in changes if change.items), *rules]
 
     async def _read(self, function: Callable[[], _Result]) -> _Result:
         """Read the log in a thread. Raises TimeoutError if the disk does not answer."""
@@ -230,6 +232,9 @@ class StoreOwner:
                 self.log.set_hidden(hidden_items, hidden=hidden)
             case messages.ForgetUser(user) if user is not None:
                 return messages.ForgetUser(user, self.log.forget_user(user))
+            case messages.ReplaceRules(rules, revision):
+                stored = self.log.replace_list_rules(rules, revision)
+                return messages.ReplaceRules(stored.rules, stored.revision)
         return change
 
     def _publish_change(self, client: WorkerClient, message: messages.ChangeLog, done: Future[messages.Change]) -> None:

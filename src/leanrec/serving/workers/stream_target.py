@@ -7,16 +7,17 @@ from typing import Any
 
 from leanrec.data.table import Table
 from leanrec.data.vocabulary import Id
-from leanrec.events.records import AppendResult, ForgottenUser
+from leanrec.events.records import AppendResult, ForgottenUser, StoredRules
 from leanrec.events.user_events import UserEvent
 from leanrec.online.followed_pipeline import FollowedPipeline
+from leanrec.pipeline.lists.rules import ListRules
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.replay import ReplayResult
 from leanrec.pipeline.responses import AddItemsResult, RecordResult
 from leanrec.serving.event_requests import EventRecorder
 from leanrec.serving.monitoring.server_log import log_event
 from leanrec.serving.prometheus import ServingMetrics
-from leanrec.serving.workers.messages import Change, ForgetUser, HideItems
+from leanrec.serving.workers.messages import Change, ForgetUser, HideItems, ReplaceRules
 from leanrec.serving.workers.remote_store import RemoteEventStore
 
 __all__ = ["StreamRecorder", "StreamedPipeline"]
@@ -63,11 +64,16 @@ class StreamedPipeline(FollowedPipeline):
         _check_only(lambda stop: change(items, persist=stop))
         self._remote.set_hidden(items, hidden=hidden)
 
+    def replace_rules(self, rules: ListRules, revision: int) -> StoredRules:
+        """Make all lists by these rules in the log and all workers. Raises as `LivePipeline.replace_rules` does."""
+        self._check_rules(rules)
+        return self._remote.replace_list_rules(rules.to_json(), revision)
+
     def forget_user(self, user: Id) -> ForgottenUser:
         """Forget a user in the log and all workers."""
         return self._remote.forget_user(user)
 
-    def apply_change(self, change: Change) -> AddItemsResult | ForgottenUser | None:
+    def apply_change(self, change: Change) -> AddItemsResult | ForgottenUser | StoredRules | None:
         """Apply a change that is in the log. Raises LeanrecError if some of it cannot be applied; the rest is."""
         if isinstance(change, ForgetUser):
             assert change.forgotten is not None  # noqa: S101 - what comes back is in the log
@@ -75,6 +81,8 @@ class StreamedPipeline(FollowedPipeline):
         if isinstance(change, HideItems):
             self.take_hidden(change.items, hidden=change.hidden)
             return None
+        if isinstance(change, ReplaceRules):
+            return self.take_rules(StoredRules(change.revision, change.rules))
         return self.take_items(dict(change.items))
 
 
@@ -124,6 +132,6 @@ class StreamRecorder(EventRecorder):
         """Number of the last user who is forgotten."""
         return self._streamed.n_forgotten
 
-    async def apply_change(self, change: Change) -> AddItemsResult | ForgottenUser | None:
+    async def apply_change(self, change: Change) -> AddItemsResult | ForgottenUser | StoredRules | None:
         """Apply a change of items or users, in a thread because a model may take long to take over new ones."""
         return await asyncio.to_thread(self._streamed.apply_change, change)
