@@ -18,6 +18,7 @@ __all__ = [
     "invert_in_place",
     "invert_ridge_by_users",
     "is_dense_gram_small",
+    "keep_largest_by_users",
     "keep_largest_weights",
     "mirror_upper_triangle",
     "regression_weights",
@@ -87,9 +88,39 @@ def invert_ridge_by_users(X: CSR, l2: float) -> tuple[Float32Array, Float32Array
     """l2 · (XᵀX + l2 · I)⁻¹ (N, N) by inverting in user space: upper triangle without the diagonal, and diagonal (N,).
 
     With K = XXᵀ + l2 · I = LLᵀ and W = L⁻¹X it equals I − WᵀW (Woodbury): U · N² + U² · N + U³ / 3 operations instead
-    of N³, faster for fewer users than items. The diagonal is summed in float64, because it divides later.
+    of N³, faster for fewer users than items.
     Memory 4 N² + 4 U · N + 16 U² bytes and 24 kB per user.
     """
+    W, diagonal = _solve_by_users(X, l2)
+    n_users, n_items = X.shape
+    step = max(1, n_users)
+    inverse = np.zeros((n_items, n_items), np.float32)
+    call_blas("ssyrk", b"L", b"T", n_items, n_users, np.float32(-1), W, step, np.float32(0), inverse, n_items)
+    return inverse, diagonal
+
+
+def keep_largest_by_users(X: CSR, l2: float, k: int, scale: Float32Array) -> CSR:
+    """``keep_largest_weights`` of l2 · (XᵀX + l2 · I)⁻¹ without the (N, N) matrix: a block of its rows at a time.
+
+    For fewer users than items; see ``invert_ridge_by_users``. U · N² operations; memory 4 U · N + 16 U² bytes, 24 kB per
+    user, 2 kB per item and about 16 N · k bytes.
+    """
+    W, _ = _solve_by_users(X, l2)
+    n = X.shape[1]
+    columns = np.full((n, min(k, n)), -1, dtype=np.int32)
+    values = np.full(columns.shape, -np.inf, dtype=np.float32)
+    for first, last in row_blocks(n, BLOCK_ROWS):
+        rows = np.negative(W[:, first:last].T @ W)
+        _select_largest_of_rows(rows, first, scale, columns[first:last], values[first:last])
+        found = columns[first:last]
+        values[first:last] = np.take_along_axis(rows, np.maximum(found, 0), 1)
+    kept = columns >= 0
+    starts = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
+    return sp.csr_array((values[kept], columns[kept], starts), shape=(n, n)).sorted_indices()
+
+
+def _solve_by_users(X: CSR, l2: float) -> tuple[Float32Array, Float32Array]:
+    """W = L⁻¹X (U, N), where LLᵀ = XXᵀ + l2 · I, and the diagonal of I − WᵀW, summed in float64 because it divides later."""
     kernel = (X @ X.T).toarray().astype(np.float64)
     kernel[np.diag_indices_from(kernel)] += l2
     factor = np.linalg.cholesky(kernel)
@@ -104,9 +135,7 @@ def invert_ridge_by_users(X: CSR, l2: float) -> tuple[Float32Array, Float32Array
         call_blas("dtrsm", b"L", b"U", b"T", b"N", *block.shape, np.float64(1), factor, step, block, step)
         diagonal[start : start + _SOLVE_COLUMNS] = 1 - np.einsum("ui,ui->i", block, block)
         W[:, start : start + _SOLVE_COLUMNS] = block
-    inverse = np.zeros((n_items, n_items), np.float32)
-    call_blas("ssyrk", b"L", b"T", n_items, n_users, np.float32(-1), W, step, np.float32(0), inverse, n_items)
-    return inverse, diagonal
+    return W, diagonal
 
 
 def regression_weights(inverse: Float32Array, diagonal: Float32Array, block: int = BLOCK_ROWS) -> Float32Array:

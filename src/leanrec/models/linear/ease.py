@@ -22,6 +22,7 @@ from leanrec.kernels.solvers.dense_ridge import (
     invert_in_place,
     invert_ridge_by_users,
     is_dense_gram_small,
+    keep_largest_by_users,
     keep_largest_weights,
     mirror_upper_triangle,
     regression_weights,
@@ -86,12 +87,17 @@ class EASE:
     def fit_bytes(self, shape: DatasetShape) -> int:
         """N² floats, inverted in place, copies of the data, and two matrices of the users where these are fewer.
 
+        With ``top_k`` and fewer users, blocks of the inverse take the place of the N² floats.
+
         BLAS has buffers of its own; 32 MB covers them on the machines that were measured. A fit with less memory than
         this uses a temporary file.
         """
+        of_users = 4 * shape.users * shape.items + 24 * shape.users**2 + 2 * 8 * 2048 * shape.users
+        if _has_few_users(shape) and self.top_k:
+            return of_users + 2 * 4 * BLOCK_ROWS * shape.items + self._other_bytes(shape)
         size = 4 * shape.items**2 + self._other_bytes(shape)
         if _has_few_users(shape):
-            size += 4 * shape.users * shape.items + 24 * shape.users**2 + 2 * 8 * 2048 * shape.users
+            size += of_users
         elif shape.items > _MAX_LAPACK_ITEMS:
             size += sweep_inverse_bytes(shape.items)
         return size
@@ -112,6 +118,10 @@ class EASE:
         rows = 0 if self.fit_bytes(data.shape) <= run.available_memory() else self._rows_per_band(data.shape, run)
         with run.limit_threads():
             X = weight_interactions(data.interactions, self.weighting)
+            frequency = (np.bincount(X.indices, minlength=X.shape[1]) ** _FREQUENCY).astype(np.float32)
+            if self.top_k and _has_few_users(data.shape):
+                kept = keep_largest_by_users(X, self.l2, self.top_k, frequency)
+                return self.fit_pattern(data, kept, run)
             if rows:
                 inverse, diagonal = _invert_in_file(X, self.l2, rows)
             elif _has_few_users(data.shape):
@@ -124,14 +134,26 @@ class EASE:
                 return EASEModel(settings=self, weights=np.asarray(weights))
             # Row j of the pattern has the items with the largest |weight| · frequency^0.3 in the score of j.
             mirror_upper_triangle(inverse, rows or BLOCK_ROWS)
-            frequency = (np.bincount(X.indices, minlength=X.shape[1]) ** _FREQUENCY).astype(np.float32)
             kept = keep_largest_weights(inverse, self.top_k, frequency, rows or BLOCK_ROWS)
             del inverse
-            # The weights of the kept pattern are solved for again, each item's in a row; a query needs them in a column.
-            gram = dense_gram(X) if is_dense_gram_small(X.shape[1]) else None
-            solved = fit_local_ridges(sp.csr_array(X.T), kept, np.full(X.shape[1], self.l2, np.float32), gram=gram)
-            rows_of_items = sp.csr_array((solved, kept.indices, kept.indptr), shape=kept.shape)
-            return EASEModel(settings=self, weights=compact_indices(sp.csr_array(rows_of_items.T)))
+            return self.fit_pattern(data, kept, run)
+
+    def fit_pattern(self, data: Dataset, pattern: CSR, run: Run = Run()) -> "EASEModel":
+        """The weights of a given pattern: each item regressed on the items of its row. O(entries · mean entries of a row).
+
+        Args:
+            data: the interactions.
+            pattern: (N, N), row j has the items with a weight in the score of j, without j itself.
+            run: threads.
+        """
+        with run.limit_threads():
+            X = weight_interactions(data.interactions, self.weighting)
+            n = X.shape[1]
+            gram = dense_gram(X) if is_dense_gram_small(n) and not _has_few_users(data.shape) else None
+            solved = fit_local_ridges(sp.csr_array(X.T), pattern, np.full(n, self.l2, np.float32), gram=gram)
+            rows = sp.csr_array((solved, pattern.indices, pattern.indptr), shape=pattern.shape)
+            # Rows hold the weights in the score of one item; a query needs those by the item of the history.
+            return EASEModel(settings=self, weights=compact_indices(sp.csr_array(rows.T)))
 
     def _rows_per_band(self, shape: DatasetShape, run: Run) -> int:
         """Rows of a band of a matrix in a file. Raises BudgetError if memory or disk is too small."""

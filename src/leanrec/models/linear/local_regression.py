@@ -132,20 +132,36 @@ class LocalRegression:
             "Lower n_neighbors or raise the limit.",
         )
         with run.limit_threads():
-            X = weight_interactions(data.interactions, self.weighting)
-            of_users, of_items = weighted_degrees(X)
-            X = _scale_rows(X, _degree_power(of_users, -self.alpha))
-            rows = self._fit_regressions(X, dense_gram(X) if self._uses_full_gram(data.shape) else None, run)
-            rows.data[:] *= _degree_power(of_items, -self.beta)[rows.indices]
-            rows = _scale_rows(rows, _degree_power(of_items, self.gamma))
-            # Rows hold the weights in the score of one item; a query needs those by the item of the history.
-            return LocalRegressionModel(
-                settings=self, weights=compact_indices(sp.csr_array(_drop_small_weights(rows, self.min_weight).T))
-            )
+            return self._build_model(_drop_small_weights(self._weigh_items(data, None, run), self.min_weight))
 
-    def _fit_regressions(self, X: CSR, gram: Float32Array | None, run: Run) -> CSR:
-        """(N, N) weights: row j has the coefficients of the regression of column j of X."""
-        near = top_similar(X, self.n_neighbors, "cosine")
+    def fit_pattern(self, data: Dataset, pattern: CSR, run: Run = Run()) -> "LocalRegressionModel":
+        """The weights of a given pattern: each item regressed on the items of its row.
+
+        Args:
+            data: the interactions.
+            pattern: (N, N), row j has the items with a weight in the score of j, without j itself, and their cosine,
+                which stands in for the regressions that are not reached in time.
+            run: threads and time.
+        """
+        with run.limit_threads():
+            return self._build_model(self._weigh_items(data, pattern, run))
+
+    def _build_model(self, rows: CSR) -> "LocalRegressionModel":
+        """Rows hold the weights in the score of one item; a query needs those by the item of the history."""
+        return LocalRegressionModel(settings=self, weights=compact_indices(sp.csr_array(rows.T)))
+
+    def _weigh_items(self, data: Dataset, near: CSR | None, run: Run) -> CSR:
+        """(N, N) weights, row j those in the score of j, on the items of row j of ``near``; None = the similar items."""
+        X = weight_interactions(data.interactions, self.weighting)
+        of_users, of_items = weighted_degrees(X)
+        X = _scale_rows(X, _degree_power(of_users, -self.alpha))
+        gram = dense_gram(X) if self._uses_full_gram(data.shape) else None
+        rows = self._fit_regressions(X, top_similar(X, self.n_neighbors, "cosine") if near is None else near, gram, run)
+        rows.data[:] *= _degree_power(of_items, -self.beta)[rows.indices]
+        return _scale_rows(rows, _degree_power(of_items, self.gamma))
+
+    def _fit_regressions(self, X: CSR, near: CSR, gram: Float32Array | None, run: Run) -> CSR:
+        """(N, N) weights: row j has the coefficients of the regression of column j of X on the columns of row j of ``near``."""
         columns = sp.csr_array(X.T)
         squares = np.bincount(X.indices, weights=X.data**2, minlength=X.shape[1]).astype(np.float32)
         ridge = self._ridge(squares, X.nnz)

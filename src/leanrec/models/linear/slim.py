@@ -90,11 +90,21 @@ class SLIM:
         with run.limit_threads():
             X = weight_interactions(data.interactions, self.weighting)
             if self.n_neighbors:
-                near = top_similar(X, self.n_neighbors, "cosine")
-                gram = dense_gram(X) if is_dense_gram_small(X.shape[1]) else None
-                rows = fit_local_elastic_nets(X, near, self._penalty(self.max_iter), gram)
-            else:
-                rows = self._fit_on_all(X, run)
+                return self.fit_pattern(data, top_similar(X, self.n_neighbors, "cosine"), run)
+            return SLIMModel(settings=self, weights=compact_indices(sp.csr_array(self._fit_on_all(X, run).T)))
+
+    def fit_pattern(self, data: Dataset, pattern: CSR, run: Run = Run()) -> "SLIMModel":
+        """The weights of a given pattern: each item regressed on the items of its row. Those at 0 are dropped.
+
+        Args:
+            data: the interactions.
+            pattern: (N, N), row j has the items that may have a weight in the score of j, without j itself.
+            run: threads.
+        """
+        with run.limit_threads():
+            X = weight_interactions(data.interactions, self.weighting)
+            gram = dense_gram(X) if is_dense_gram_small(X.shape[1]) else None
+            rows = fit_local_elastic_nets(X, pattern, self._penalty(self.max_iter), gram)
             # Rows hold the weights in the score of one item; a query needs those by the item of the history.
             return SLIMModel(settings=self, weights=compact_indices(sp.csr_array(rows.T)))
 
