@@ -1,4 +1,4 @@
-"""Snapshot of a log: the state of the histories beside an event store, so that a start reads only the events behind it."""
+"""Snapshot of a log: the state of the histories beside an event store or in it, so that a start reads only the events behind it."""
 
 import contextlib
 import dataclasses
@@ -6,12 +6,13 @@ import glob
 import shutil
 import time
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from leanrec import artifacts
-from leanrec.data.vocabulary import Vocabulary
+from leanrec.data.vocabulary import Id, Vocabulary
 from leanrec.errors import LeanrecError
 from leanrec.events.event_reader import EventReader
 from leanrec.events.seals import find_forgotten
@@ -61,13 +62,13 @@ def replay_events(pipeline: Pipeline, log: EventReader, until: int) -> LogReplay
 def load_snapshot(pipeline: Pipeline, log: EventReader, until: int) -> tuple[RecordedState, str | None]:
     """The snapshot of a log, or the state before the first event and the reason why the snapshot is not used."""
     empty = _make_empty(pipeline, log)
-    if log.snapshot_path is None or not log.snapshot_path.exists():
-        return empty, None
     advice = "The whole log is read instead."
     try:
-        state = artifacts.load(log.snapshot_path, RecordedState)
+        state = _read_state(pipeline, log)
     except LeanrecError as error:
         return empty, f"The snapshot of the event log cannot be used: {error} {advice}"
+    if state is None:
+        return empty, None
     fits = state.n_items <= len(pipeline.catalog) and state.items_digest == _digest_items(pipeline, state.n_items)
     if state.rejected and state.n_items != len(pipeline.catalog):
         fits = False  # an event that had no item may have one now
@@ -81,26 +82,54 @@ def load_snapshot(pipeline: Pipeline, log: EventReader, until: int) -> tuple[Rec
     return state, None
 
 
+def _read_state(pipeline: Pipeline, log: EventReader) -> RecordedState | None:
+    if log.snapshot_table is not None:
+        content = log.snapshot_table.read(pipeline.version)
+        return None if content is None else RecordedState.from_bytes(content)
+    if log.snapshot_path is None or not log.snapshot_path.exists():
+        return None
+    state: RecordedState = artifacts.load(log.snapshot_path, RecordedState)
+    return state
+
+
 def save_snapshot(pipeline: Pipeline, log: EventReader, start: RecordedState) -> RecordedState:
     """Extend a state by the events behind it, and write it beside the log. Returns it. Users forgotten since are left out.
 
     Nothing is written for a pipeline that was not loaded, for a log without a place for it, nor if a user is forgotten
-    meanwhile. Raises ArtifactError if the disk is full.
+    meanwhile. Raises ArtifactError if the disk is full, and SourceError if a log that keeps it itself does not answer.
     """
-    path = log.snapshot_path
-    if path is None or not pipeline.version:
+    path, table = log.snapshot_path, log.snapshot_table
+    if (path is None and table is None) or not pipeline.version:
         return start
     if start.rejected and start.n_items != len(pipeline.catalog):  # an event that had no item may have one now
         start = _make_empty(pipeline, log)
     start = _drop_forgotten(pipeline, log, start)
     if start.binding != _bind(pipeline, log):
         return start
-    _remove_remains(path)
+    if path is not None:
+        _remove_remains(path)
     state, _ = _extend(pipeline, log, start, log.last_seq)
-    artifacts.save(state, path)
-    if start.binding != _bind(pipeline, log):  # a user was forgotten meanwhile
-        shutil.rmtree(path, ignore_errors=True)
+    if table is not None:
+        n_forgotten = int(state.binding.rpartition(" ")[2])
+        table.write(pipeline.version, state.last_seq, n_forgotten, _order_items(pipeline, log, state).to_bytes())
+    elif path is not None:
+        artifacts.save(state, path)
+        if start.binding != _bind(pipeline, log):  # a user was forgotten meanwhile
+            shutil.rmtree(path, ignore_errors=True)
     return state
+
+
+def _order_items(pipeline: Pipeline, log: EventReader, state: RecordedState) -> RecordedState:
+    """The state with the rows that a start gives to items: in the order of the log, which may not be that of their arrival here."""
+    n_fitted = len(pipeline.fitted_data.items)
+    added = pipeline.catalog.items.ids[n_fitted : state.n_items].tolist()
+    here = {str(item): at for at, item in enumerate(added)}
+    order = list(dict.fromkeys(here[str(item)] for item, _ in log.item_contents() if str(item) in here))
+    if order == list(range(len(added))) or len(order) != len(added):
+        return state
+    rows = np.arange(state.n_items, dtype=np.int32)
+    rows[n_fitted + np.array(order)] = np.arange(n_fitted, state.n_items)
+    return dataclasses.replace(state, item=rows[state.item], items_digest=_digest_ids([added[at] for at in order]))
 
 
 def _drop_forgotten(pipeline: Pipeline, log: EventReader, start: RecordedState) -> RecordedState:
@@ -205,5 +234,8 @@ def _bind(pipeline: Pipeline, log: EventReader) -> str:
 
 def _digest_items(pipeline: Pipeline, n_items: int) -> int:
     """Checksum of the ids of the first items, those of the fit left out."""
-    added = pipeline.catalog.items.ids[len(pipeline.fitted_data.items) : n_items].tolist()
+    return _digest_ids(pipeline.catalog.items.ids[len(pipeline.fitted_data.items) : n_items].tolist())
+
+
+def _digest_ids(added: Sequence[Id]) -> int:
     return zlib.crc32(repr(added).encode(errors="surrogatepass"))

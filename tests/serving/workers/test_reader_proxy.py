@@ -36,6 +36,7 @@ def _ask(reader: Any, name: str, arguments: dict[str, Any]) -> Any:
         ("user_events", {"after": 1, "until": 3}),
         ("find_seal", {"seq": 3}),
         ("snapshot_path", {}),
+        ("snapshot_table", {}),
         ("user_events_of", {"items": [12], "until": 5}),
         ("forgotten_users", {"after": 0}),
         ("item_contents", {}),
