@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,7 +14,23 @@ from leanrec.events.records import DataOrigin, ForgottenUser, LogSummary, RankCo
 from leanrec.events.user_events import UserEvent, to_events
 from leanrec.types import Events, IdArray
 
-__all__ = ["EventReader", "build_event_block", "build_item_table"]
+__all__ = ["EventReader", "SnapshotTable", "build_event_block", "build_item_table"]
+
+
+class SnapshotTable(Protocol):
+    """Snapshots that an event store keeps itself, one for each version, because several servers read them.
+
+    Forgetting a user deletes them in its transaction.
+    """
+
+    def find_last_seq(self, version: str) -> int:
+        """Sequence number of the last event in the snapshot of a version, 0 if there is none."""
+
+    def read(self, version: str) -> bytes | None:
+        """The snapshot of a version, None if there is none."""
+
+    def write(self, version: str, last_seq: int, n_forgotten: int, content: bytes) -> bool:
+        """Write a snapshot, unless a user was forgotten after ``n_forgotten``. Returns whether it was written."""
 
 
 class EventReader(abc.ABC):
@@ -78,6 +94,11 @@ class EventReader(abc.ABC):
     @abc.abstractmethod
     def snapshot_path(self) -> Path | None:
         """Folder beside the store for the state of the histories, or None where it has no place for one."""
+
+    @property
+    def snapshot_table(self) -> SnapshotTable | None:
+        """Where the store keeps that state itself, or None."""
+        return None
 
     @abc.abstractmethod
     def user_events_of(self, items: Sequence[Id], *, until: int) -> list[UserEvent]:

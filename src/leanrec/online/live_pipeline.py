@@ -146,15 +146,22 @@ class LivePipeline:
         return self._last_seq
 
     def save_snapshot(self) -> None:
-        """Write the state of the histories beside the event store.
+        """Write the state of the histories beside the event store, or into it unless another server has just done so.
 
         Forgetting a user and changing the version wait for it. Raises ArtifactError and SourceError.
         """
         with self._forgetting:
-            if self._state is not None:
-                last = self._log.last_seq
-                self._state = save_snapshot(self.pipeline, self._log, self._state)
-                path = self._log.snapshot_path
+            if self._state is None:
+                return
+            table, version = self._log.snapshot_table, self.pipeline.version
+            if table is not None and (of_others := table.find_last_seq(version)) > self.snapshot_seq:
+                self.snapshot_seq = of_others
+                return
+            last, path = self._log.last_seq, self._log.snapshot_path
+            self._state = save_snapshot(self.pipeline, self._log, self._state)
+            if table is not None:
+                self.snapshot_seq = table.find_last_seq(version)
+            else:
                 self.snapshot_seq = last if path is None or path.exists() else 0  # forgetting a user removes it
 
     def record(self, user_events: Sequence[UserEvent], last_seq: int) -> RecordResult:

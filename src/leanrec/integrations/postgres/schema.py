@@ -1,7 +1,10 @@
 """Tables of an event log in PostgreSQL: the fields of the SQLite format, in a schema of their own."""
 
+import contextlib
 import uuid
 from typing import Any
+
+import asyncpg
 
 from leanrec.errors import SourceError
 from leanrec.events.seals import seal_row
@@ -10,14 +13,23 @@ __all__ = ["FORMAT_VERSION", "check_format", "create_tables", "has_table"]
 
 FORMAT_VERSION = 6  # the fields of this version of the SQLite format
 
-# External ids are JSON, so that 12 stays a number and "12" stays text. What has a checksum is json and not jsonb, which would
-# write numbers anew. One row of `log` numbers the events and the changes: the session that has it locked is the only one that writes,
-# so that numbers are visible in their order and without holes, which those of a sequence are not.
 _RULES_TABLE = """
 CREATE TABLE IF NOT EXISTS leanrec.list_rules (
     seq bigint PRIMARY KEY, rules text NOT NULL, checksum bigint NOT NULL
 );
-"""  # made later than the others, so a log may lack it
+"""
+_SNAPSHOT_TABLE = """
+CREATE TABLE IF NOT EXISTS leanrec.snapshot (
+    number bigint, part integer, n_parts integer NOT NULL, version text NOT NULL, last_seq bigint NOT NULL,
+    content bytea NOT NULL, checksum bigint NOT NULL, PRIMARY KEY (number, part)
+);
+ALTER TABLE leanrec.snapshot ALTER COLUMN content SET STORAGE EXTERNAL;
+"""
+# Made later than the others, so a log may lack them.
+_LATER_TABLES = {"list_rules": _RULES_TABLE, "snapshot": _SNAPSHOT_TABLE}
+# External ids are JSON, so that 12 stays a number and "12" stays text. What has a checksum is json and not jsonb, which would
+# write numbers anew. One row of `log` numbers the events and the changes: the session that has it locked is the only one that writes,
+# so that numbers are visible in their order and without holes, which those of a sequence are not.
 _TABLES = f"""
 CREATE SCHEMA IF NOT EXISTS leanrec;
 CREATE TABLE IF NOT EXISTS leanrec.log (
@@ -52,6 +64,7 @@ CREATE TABLE IF NOT EXISTS leanrec.forgotten (
     checksum bigint NOT NULL
 );
 {_RULES_TABLE}
+{_SNAPSHOT_TABLE}
 """
 
 
@@ -80,9 +93,13 @@ async def check_format(name: str, connection: Any) -> bool:
 async def create_tables(name: str, connection: Any) -> None:
     """Create what is missing, once if several servers start at the same time."""
     if not await check_format(name, connection):
-        # A user without the right to create tables can use those that are there.
-        if not await has_table(connection, "list_rules"):
-            await connection.execute(_RULES_TABLE)
+        for table, create in _LATER_TABLES.items():
+            if not await has_table(connection, table):
+                # A user without the right to create tables can use those that are there.
+                with contextlib.suppress(asyncpg.InsufficientPrivilegeError):
+                    async with connection.transaction():
+                        await connection.execute("SELECT pg_advisory_xact_lock(hashtext('leanrec'))")
+                        await connection.execute(create)
         return
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(hashtext('leanrec'))")

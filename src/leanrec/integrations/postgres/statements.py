@@ -12,6 +12,7 @@ from leanrec.events.rows import build_event_row, index_shown, select_new
 from leanrec.events.seals import seal_extended, seal_row
 from leanrec.events.shared_store import LogHead
 from leanrec.events.user_events import UserEvent, to_milliseconds
+from leanrec.integrations.postgres.schema import has_table
 
 __all__ = [
     "CHANNEL",
@@ -162,11 +163,13 @@ async def bind(origin: DataOrigin, connection: Any) -> None:
 
 
 async def forget(name: str, digest: str, connection: Any) -> ForgottenUser:
-    """Delete the events and served lists of a user, and write the hash of the id."""
+    """Delete the events and served lists of a user and the snapshots, and write the hash of the id."""
     last = await connection.fetchval("SELECT last_seq FROM leanrec.log")
     status = await connection.execute("DELETE FROM leanrec.event WHERE user_id #>> '{}' = $1", name)
     n_events = int(status.split()[-1])
     await connection.execute("DELETE FROM leanrec.served WHERE user_id #>> '{}' = $1", name)
+    if await has_table(connection, "snapshot"):
+        await connection.execute("DELETE FROM leanrec.snapshot")
     number = await connection.fetchval("SELECT coalesce(max(number), 0) + 1 FROM leanrec.forgotten")
     before = await connection.fetchval("DELETE FROM leanrec.forgotten WHERE digest = $1 RETURNING n_events", digest)
     row = (number, digest, n_events + (before or 0), last)

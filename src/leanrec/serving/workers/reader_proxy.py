@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from leanrec.data.vocabulary import Id
-from leanrec.events.event_reader import EventReader
+from leanrec.events.event_reader import EventReader, SnapshotTable
 from leanrec.events.records import DataOrigin, ForgottenUser, LogSummary, RankCounts, ServedList, StoredRules
 from leanrec.events.user_events import UserEvent
 from leanrec.types import Events
@@ -59,6 +59,11 @@ class ReaderProxy(EventReader):
     def snapshot_path(self) -> Path | None:
         """Folder beside the log for the state of the histories."""
         return self.reader.snapshot_path
+
+    @property
+    def snapshot_table(self) -> SnapshotTable | None:
+        """Where the log keeps that state itself."""
+        return self.reader.snapshot_table
 
     def user_events_of(self, items: Sequence[Id], *, until: int) -> list[UserEvent]:
         """All events of the users who have events on some of these items."""
