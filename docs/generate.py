@@ -30,6 +30,7 @@ PUBLIC = (
     "leanrec.models",
     "leanrec.training",
     "leanrec.nn",
+    "leanrec.compression",
     "leanrec.retrieval",
     "leanrec.evaluation",
     "leanrec.evaluation.metrics",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from leanrec.data.splits.split import Split as Split
     from leanrec.data.splits.split import split as split
     from leanrec.evaluation.compare import compare as compare
+    from leanrec.evaluation.compression.compress import compress as compress
     from leanrec.evaluation.cross_validation import cross_validate as cross_validate
     from leanrec.evaluation.evaluate import evaluate as evaluate
     from leanrec.evaluation.frontier.frontier import frontier as frontier
@@ -43,6 +44,7 @@ __getattr__, __dir__, __all__ = export_lazily(
         "leanrec.data.ingest.ingest": ["ingest", "open_dataset"],
         "leanrec.data.splits.split": ["Split", "split"],
         "leanrec.evaluation.compare": ["compare"],
+        "leanrec.evaluation.compression.compress": ["compress"],
         "leanrec.evaluation.cross_validation": ["cross_validate"],
         "leanrec.evaluation.evaluate": ["evaluate"],
         "leanrec.evaluation.frontier.frontier": ["frontier"],

@@ -25,6 +25,7 @@ PACKAGES = (
     "leanrec.online",
     "leanrec.online.experiments",
     "leanrec.pipeline",
+    "leanrec.compression",
     "leanrec.retrieval",
     "leanrec.serving",
     "leanrec.training",

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from leanrec.evaluation.compare import (
         compare as compare,
     )
+    from leanrec.evaluation.compression.compress import compress as compress
+    from leanrec.evaluation.compression.result import CompressedResult as CompressedResult
+    from leanrec.evaluation.compression.result import CompressionResult as CompressionResult
+    from leanrec.evaluation.compression.target import CompressionTarget as CompressionTarget
     from leanrec.evaluation.cross_validation import CrossValidation as CrossValidation
     from leanrec.evaluation.cross_validation import cross_validate as cross_validate
     from leanrec.evaluation.evaluate import Evaluation as Evaluation
@@ -70,6 +74,9 @@ __getattr__, __dir__, __all__ = export_lazily(
     {
         "bootstrap": ["ConfidenceInterval"],
         "compare": ["ModelComparison", "PairedComparison", "compare"],
+        "compression.compress": ["compress"],
+        "compression.result": ["CompressedResult", "CompressionResult"],
+        "compression.target": ["CompressionTarget"],
         "cross_validation": ["CrossValidation", "cross_validate"],
         "evaluate": ["Evaluation", "evaluate"],
         "frontier.candidates": ["ModelCandidate", "list_candidates"],

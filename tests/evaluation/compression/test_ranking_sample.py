@@ -30,24 +30,24 @@ def test_the_lists_have_the_metrics_of_an_evaluation(parts: Split) -> None:
 
 
 def test_halves_have_no_query_in_common(parts: Split) -> None:
-    first, second = draw_samples(parts.valid, None, parts.train, None, RUN, k=20, max_queries=1000)
+    first, second = draw_samples(parts.valid, None, parts.train, None, RUN, k=20, max_queries=(1000, 1000))
     users = [set(each.queries.queries.users.tolist()) for each in (first, second)]
     assert not users[0] & users[1]
     assert len(users[0] | users[1]) == int((parts.valid.n_relevant > 0).sum())
 
 
 def test_a_report_of_its_own_leaves_all_queries_to_the_choice(parts: Split) -> None:
-    first, second = draw_samples(parts.valid, parts.test, parts.train, None, RUN, k=20, max_queries=1000)
+    first, second = draw_samples(parts.valid, parts.test, parts.train, None, RUN, k=20, max_queries=(1000, 1000))
     assert len(first.queries) == int((parts.valid.n_relevant > 0).sum())
     assert len(second.queries) == int((parts.test.n_relevant > 0).sum())
-    few, _ = draw_samples(parts.valid, parts.test, parts.train, None, RUN, k=20, max_queries=3)
-    assert len(few.queries) == 3
+    few, fewer = draw_samples(parts.valid, parts.test, parts.train, None, RUN, k=20, max_queries=(3, 2))
+    assert (len(few.queries), len(fewer.queries)) == (3, 2)
 
 
 def test_one_query_is_not_enough(parts: Split) -> None:
     one = parts.valid.take(np.flatnonzero(parts.valid.n_relevant)[:1])
     with pytest.raises(DataError, match="held-out events of some users"):
-        draw_samples(one, None, parts.train, None, RUN, k=20, max_queries=1000)
+        draw_samples(one, None, parts.train, None, RUN, k=20, max_queries=(1000, 1000))
 
 
 def test_the_popular_items_have_a_fifth_of_the_events(dataset: Dataset) -> None:

@@ -45,7 +45,8 @@ def compress(
     report: EvaluationSet | None = None,
     fallback: Scorer | None = None,
     k: int = 20,
-    max_queries: int = 2000,
+    max_queries: int = 3000,
+    max_reported: int = 12_000,
     run: Run = Run(),
 ) -> CompressionResult:
     """Make a fitted model smaller, by the method that keeps most of its ranking within a target.
@@ -54,7 +55,8 @@ def compress(
     loss. Where the target is out of reach, the closest is chosen and ``violation`` says by how much
     it misses.
 
-    Cost: for each of up to some twenty methods the compression, and the lists of ``max_queries`` users.
+    Cost: for each of up to some twenty methods the compression, and the lists of ``max_queries`` users; and three times the lists of
+    the report.
 
     Args:
         model: a fitted model.
@@ -65,7 +67,8 @@ def compress(
         report: held-out events to report on, such as the test part. None: half of the users of ``part`` are kept for it.
         fallback: answers where the model has no evidence, as in a pipeline.
         k: length of the lists.
-        max_queries: the largest number of users to choose by, and to report on.
+        max_queries: the largest number of users to choose by.
+        max_reported: the largest number of users to report on; each method of the report makes their lists.
         run: seed, threads and progress.
 
     Raises:
@@ -73,8 +76,9 @@ def compress(
         DataError: held-out events of fewer than two users.
     """
     check_at_least("max_queries", max_queries, 1)
+    check_at_least("max_reported", max_reported, 1)
     started = time.perf_counter()
-    chooser, reporter = draw_samples(part, report, data, fallback, run, k=k, max_queries=max_queries)
+    chooser, reporter = draw_samples(part, report, data, fallback, run, k=k, max_queries=(max_queries, max_reported))
     trials = _Trials(model, data, chooser, run)
     sizes = _list_sizes(model, target)
     for size in run.track(sizes, "Compress", total=len(sizes)):
@@ -86,8 +90,8 @@ def compress(
             f"No method makes a {type(model).__name__} smaller within {target}. Its arrays have "
             f"{format_bytes(sum(count_parts(model).values()))}; allow more bytes."
         )
-    report = _Reporter(model, data, reporter, run)
-    chosen, violation = _choose(trials, target, report)
+    measurer = _Reporter(model, data, reporter, run)
+    chosen, violation = _choose(trials, target, measurer)
     smaller = [each for each in trials.done if each.n_bytes <= chosen.n_bytes / 2]
     if not smaller and methods is None:
         trials.try_methods(propose_methods(model, chosen.n_bytes / 2), chosen.n_bytes / 2)
@@ -95,9 +99,9 @@ def compress(
     halved = min(smaller, key=lambda each: each.loss.value, default=None)
     return CompressionResult(
         target=target,
-        base=report.describe(None),
-        chosen=report.describe(chosen),
-        halved=None if halved is None else report.describe(halved),
+        base=measurer.describe(None),
+        chosen=measurer.describe(chosen),
+        halved=None if halved is None else measurer.describe(halved),
         tried=tuple((each.name, each.n_bytes, each.loss) for each in trials.done),
         n_chosen=len(chooser.queries),
         n_reported=len(reporter.queries),

@@ -133,9 +133,9 @@ def draw_samples(
     run: Run,
     *,
     k: int,
-    max_queries: int,
+    max_queries: tuple[int, int],
 ) -> tuple[RankingSample, RankingSample]:
-    """Samples of at most ``max_queries`` queries: one of ``part`` to choose by, and one of ``report`` to report on.
+    """Samples of at most so many queries: one of ``part`` to choose by, and one of ``report`` to report on.
 
     Without ``report`` each is of half of the queries of ``part``. Raises DataError where a sample would be empty.
     """
@@ -153,8 +153,8 @@ def draw_samples(
         )
     is_tail = find_tail_items(train)
     first, second = (
-        RankingSample(each.take(np.sort(rows[:max_queries])), is_tail, fallback, k)
-        for each, rows in zip(sets, chosen, strict=True)
+        RankingSample(each.take(np.sort(rows[:limit])), is_tail, fallback, k)
+        for each, rows, limit in zip(sets, chosen, max_queries, strict=True)
     )
     return first, second
 
