@@ -60,6 +60,7 @@ _HOMES = {
     "sources": "leanrec.pipeline.lists.sources",
     "approximate": "leanrec.retrieval.approximate",
     "packed_weights": "leanrec.compression.weights.packed_weights",
+    "compressed_weights": "leanrec.compression.weights.compressed_weights",
     "new_items": "leanrec.pipeline.lists.new_items",
     "rating_bias": "leanrec.kernels.solvers.rating_bias",
     "profiles": "leanrec.features.profiles",

@@ -10,6 +10,11 @@ if TYPE_CHECKING:
     from leanrec.compression.vectors.half import HalfCodec as HalfCodec
     from leanrec.compression.vectors.product import ProductCodec as ProductCodec
     from leanrec.compression.vectors.scalar import ScalarCodec as ScalarCodec
+    from leanrec.compression.weights.compressed_weights import CompressedWeights as CompressedWeights
+    from leanrec.compression.weights.compressed_weights import WeightCompression as WeightCompression
+    from leanrec.compression.weights.compressed_weights import pack as pack
+    from leanrec.compression.weights.packed_weights import PackedWeights as PackedWeights
+    from leanrec.compression.weights.pruning import prune as prune
 
 __getattr__, __dir__, __all__ = export_lazily(
     __name__,
@@ -18,5 +23,8 @@ __getattr__, __dir__, __all__ = export_lazily(
         "vectors.half": ["HalfCodec"],
         "vectors.product": ["ProductCodec"],
         "vectors.scalar": ["ScalarCodec"],
+        "weights.compressed_weights": ["CompressedWeights", "WeightCompression", "pack"],
+        "weights.packed_weights": ["PackedWeights"],
+        "weights.pruning": ["prune"],
     },
 )
