@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from leanrec.kernels.layers.attention import attend, count_from_end
+from leanrec.kernels.layers.attention import add_positions, attend
 
 LENGTHS = [1, 130, 64, 3]
 BOUNDS = np.concatenate([[0], np.cumsum(LENGTHS)])
@@ -38,5 +38,7 @@ def test_sums_are_those_of_full_matrices(causal: bool, n_last: int | None) -> No
     np.testing.assert_allclose(found, expected[rows], rtol=1e-4, atol=1e-4)
 
 
-def test_rows_are_counted_from_the_end_of_their_sequence() -> None:
-    assert count_from_end(np.array([0, 3, 4, 6])).tolist() == [2, 1, 0, 0, 1, 0]
+def test_positions_count_from_the_end_of_each_sequence() -> None:
+    x = np.zeros((6, 1), np.float32)
+    add_positions(x, np.array([[10.0], [20.0], [30.0], [40.0]], np.float32), np.array([0, 3, 4, 6]))
+    assert x[:, 0].tolist() == [30, 20, 10, 10, 20, 10]

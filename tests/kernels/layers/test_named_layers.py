@@ -19,7 +19,6 @@ def test_layers_are_found_below_a_name() -> None:
     assert block["up.weight"] is weight
     linear = x @ weight.T + bias
     np.testing.assert_allclose(block.apply_linear("up", x), linear, rtol=1e-5)
-    np.testing.assert_allclose(block.apply_linear_silu("up", x), linear / (1 + np.exp(-linear)), rtol=1e-4, atol=1e-6)
     gelu = 0.5 * linear * (1 + np.tanh((2 / np.pi) ** 0.5 * (linear + 0.044715 * linear**3)))
     np.testing.assert_allclose(block.apply_linear_gelu("up", x), gelu, atol=2e-3)
     centered = x - x.mean(axis=1, keepdims=True)
@@ -34,3 +33,11 @@ def test_a_linear_layer_may_have_no_bias() -> None:
     x = np.eye(3, dtype=np.float32)
     layers = make(shapes)
     np.testing.assert_allclose(layers.apply_linear("down", x), layers["down.weight"].T)
+
+
+def test_what_is_derived_is_computed_once_below_each_name() -> None:
+    layers = make(linear_shapes("a.up", 3, 5) | linear_shapes("b.up", 3, 5))
+    one, other = layers.within("a"), layers.within("b")
+    np.testing.assert_array_equal(one.transpose("up.weight"), layers["a.up.weight"].T)
+    assert one.transpose("up.weight") is layers.within("a").transpose("up.weight")
+    np.testing.assert_array_equal(other.transpose("up.weight"), layers["b.up.weight"].T)

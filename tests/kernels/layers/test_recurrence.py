@@ -31,7 +31,7 @@ def test_linear_recurrence_is_a_weighted_sum_of_powers() -> None:
     rng = np.random.default_rng(2)
     x, decay = rng.normal(size=(12, 3, 2)), 0.9 * np.exp(1j * rng.normal(size=3))
     found = x.reshape(12, 6).astype(np.float32)
-    scan_linear(found, decay.real.astype(np.float32), decay.imag.astype(np.float32), BOUNDS)
+    scan_linear(found, np.stack([decay.real, decay.imag]).astype(np.float32), BOUNDS)
     values = x[:, :, 0] + 1j * x[:, :, 1]
     for start, stop in itertools.pairwise(BOUNDS):
         for row in range(start, stop):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from leanrec.kernels.layers.named_layers import NamedLayers
-from leanrec.kernels.layers.transformer import apply_block, block_shapes
+from leanrec.kernels.layers.transformer import apply_block, apply_block_to_last, block_shapes
 from leanrec.nn.arrays import to_arrays
 from leanrec.nn.transformer import TransformerBlock
 
@@ -29,5 +29,5 @@ def test_block_equals_the_trained_one(causal: bool, n_heads: int) -> None:
     with torch.inference_mode():
         parts = [block(torch.from_numpy(x[start:stop][None]))[0] for start, stop in itertools.pairwise(BOUNDS)]
     np.testing.assert_allclose(found, np.concatenate(parts), rtol=1e-4, atol=1e-5)
-    last = apply_block(layers, x, BOUNDS, n_heads, causal=causal, only_last=True)
+    last = apply_block_to_last(layers, x, BOUNDS, n_heads)
     np.testing.assert_allclose(last, found[BOUNDS[1:] - 1], rtol=1e-4, atol=1e-5)

@@ -4,13 +4,14 @@ Sequence b has the rows ``bounds[b]`` to ``bounds[b + 1]``. Queries are those of
 sequence: a network whose last state alone is needed computes its last block for one row.
 """
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
 
 from leanrec.types import Float32Array, Int64Array
 
-__all__ = ["attend", "count_from_end"]
+__all__ = ["add_positions", "attend"]
 
 # Queries whose scores are computed at a time; of a causal block, those of later keys are not computed.
 _BLOCK = 64
@@ -43,19 +44,22 @@ def attend(
     out = np.empty_like(queries)
     width = queries.shape[1] // n_heads
     parts = [slice(head * width, (head + 1) * width) for head in range(n_heads)]
-    for b, (begin, end) in enumerate(zip(query_bounds[:-1].tolist(), query_bounds[1:].tolist(), strict=True)):
+    for b, (begin, end) in enumerate(itertools.pairwise(query_bounds.tolist())):
         start, stop = int(bounds[b]), int(bounds[b + 1])
         before = stop - start - (end - begin)
-        for first in range(begin, end, _BLOCK):
-            last = min(first + _BLOCK, end)
-            reach = start + before + last - begin if causal else stop
-            for head, part in enumerate(parts):
-                weights = queries[first:last, part] @ keys[start:reach, part].T
+        for head, part in enumerate(parts):
+            # BLAS multiplies with a transposed copy in two thirds of the time.
+            transposed, of_head = np.ascontiguousarray(keys[start:stop, part].T), values[start:stop, part]
+            for first in range(begin, end, _BLOCK):
+                last = min(first + _BLOCK, end)
+                reach = before + last - begin if causal else stop - start
+                weights = queries[first:last, part] @ transposed[:, :reach]
                 weigh(weights, before + first - begin, head)
-                out[first:last, part] = weights @ values[start:reach, part]
+                out[first:last, part] = weights @ of_head[:reach]
     return out
 
 
-def count_from_end(bounds: Int64Array) -> Int64Array:
-    """(T,) how many rows of its sequence follow each row."""
-    return np.repeat(bounds[1:], np.diff(bounds)) - 1 - np.arange(bounds[-1])
+def add_positions(x: Float32Array, table: Float32Array, bounds: Int64Array) -> None:
+    """Add the vector of its position to each row, in place: ``table[0]`` to the last row of a sequence, and so backwards."""
+    for start, stop in itertools.pairwise(bounds.tolist()):
+        x[start:stop] += table[: stop - start][::-1]

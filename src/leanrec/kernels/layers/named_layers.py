@@ -1,13 +1,13 @@
 """Layers found by the names of their weights, which are those of torch: ``blocks.0.up`` has ``blocks.0.up.weight``."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from leanrec.kernels.layers.activations import add_gelu, add_silu, normalize_rows
+from leanrec.kernels.layers.activations import add_gelu, normalize_rows
 from leanrec.types import Float32Array
 
 __all__ = ["NamedLayers", "linear_shapes", "norm_shapes"]
@@ -30,27 +30,31 @@ class NamedLayers:
     Attributes:
         weights: weights by name.
         prefix: what the names begin with.
-        transposed: copies of matrices that ``transpose`` has made.
+        derived: arrays that ``derive`` has made, by name.
     """
 
     weights: Mapping[str, NDArray[Any]]
     prefix: str = ""
-    transposed: dict[str, Float32Array] = dataclasses.field(default_factory=dict)
+    derived: dict[str, Float32Array] = dataclasses.field(default_factory=dict)
 
     def within(self, name: str) -> "NamedLayers":
         """The layers whose names begin with ``name`` and a point."""
-        return NamedLayers(self.weights, f"{self.prefix}{name}.", self.transposed)
+        return NamedLayers(self.weights, f"{self.prefix}{name}.", self.derived)
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         """The weights of this name."""
         return self.weights[self.prefix + name]
 
+    def derive(self, name: str, compute: Callable[["NamedLayers"], Float32Array]) -> Float32Array:
+        """What ``compute`` makes of these layers, computed once and kept under this name."""
+        found = self.derived.get(self.prefix + name)
+        if found is None:
+            found = self.derived[self.prefix + name] = compute(self)
+        return found
+
     def transpose(self, name: str) -> Float32Array:
         """A matrix as (inputs, outputs), copied once: BLAS multiplies a few rows with it in a third of the time."""
-        found = self.transposed.get(self.prefix + name)
-        if found is None:
-            found = self.transposed[self.prefix + name] = np.ascontiguousarray(self[name].T)
-        return found
+        return self.derive(f"{name}.T", lambda layers: np.ascontiguousarray(layers[name].T))
 
     def apply_linear(self, name: str, x: Float32Array) -> Float32Array:
         """X · weightᵀ + bias."""
@@ -64,12 +68,6 @@ class NamedLayers:
         """GELU of a linear layer."""
         out: Float32Array = x @ self.transpose(f"{name}.weight")
         add_gelu(out, self[f"{name}.bias"])
-        return out
-
-    def apply_linear_silu(self, name: str, x: Float32Array) -> Float32Array:
-        """SiLU of a linear layer."""
-        out: Float32Array = x @ self.transpose(f"{name}.weight")
-        add_silu(out, self[f"{name}.bias"])
         return out
 
     def apply_norm(self, name: str, x: Float32Array) -> Float32Array:

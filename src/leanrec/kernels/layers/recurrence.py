@@ -46,8 +46,9 @@ def scan_gru(inputs: Float32Array, weight: Float32Array, bias: Float32Array, bou
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def scan_linear(x: Float32Array, real: Float32Array, imaginary: Float32Array, bounds: Int64Array) -> None:
-    """h_t = λ h_{t−1} + x_t in place, for complex x (T, 2 H) with real and imaginary parts side by side, and λ (H,)."""
+def scan_linear(x: Float32Array, decay: Float32Array, bounds: Int64Array) -> None:
+    """h_t = λ h_{t−1} + x_t in place, for x (T, 2 H) of pairs of real and imaginary parts, and λ (2, H), all real parts first."""
+    real, imaginary = decay[0], decay[1]
     for b in range(len(bounds) - 1):
         for row in range(bounds[b] + 1, bounds[b + 1]):
             before, now = x[row - 1], x[row]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from leanrec.kernels.layers.attention import count_from_end
+from leanrec.kernels.layers.attention import add_positions
 from leanrec.kernels.layers.named_layers import NamedLayers, norm_shapes
-from leanrec.kernels.layers.transformer import apply_block, block_shapes
+from leanrec.kernels.layers.transformer import apply_block, apply_block_to_last, block_shapes
 from leanrec.models.sequential.core.settings import SequentialSettings, check_heads
 from leanrec.settings import setting
 from leanrec.types import Float32Array, Int64Array
@@ -69,8 +69,8 @@ class BERT4Rec(SequentialSettings):
         """(B, D) state at the mask token after the last item of each history."""
         x = np.insert(x, bounds[1:], layers["mask_token"], axis=0)
         bounds = bounds + np.arange(len(bounds))
-        x += layers["positions.weight"][count_from_end(bounds)]
-        for block in range(self.n_layers):
-            only_last, here = block == self.n_layers - 1, layers.within(f"blocks.{block}")
-            x = apply_block(here, x, bounds, self.n_heads, causal=False, only_last=only_last)
-        return layers.apply_norm("norm", x)
+        add_positions(x, layers["positions.weight"], bounds)
+        *blocks, last = (layers.within(f"blocks.{block}") for block in range(self.n_layers))
+        for block in blocks:
+            x = apply_block(block, x, bounds, self.n_heads, causal=False)
+        return layers.apply_norm("norm", apply_block_to_last(last, x, bounds, self.n_heads))

@@ -66,13 +66,21 @@ class Caser(SequentialSettings):
         rows = bounds[1:, None] - self.window + np.arange(self.window)
         # Zeros before the first item, as in training.
         windows = np.where((rows >= bounds[:-1, None])[:, :, None], x[np.maximum(rows, 0)], np.float32(0))
-        found = []
+        flat, found = windows.reshape(B, -1), []
         for height in range(1, self.window + 1):
             filters = layers.within(f"across.{height - 1}")
-            cuts = np.lib.stride_tricks.sliding_window_view(windows, height, axis=1)
-            matches = cuts.reshape(B, -1, D * height) @ filters["weight"].reshape(self.n_horizontal, -1).T
-            found.append(np.maximum(matches.max(axis=1) + filters["bias"], 0))
-        found.append((windows.transpose(0, 2, 1) @ layers["down.weight"].T).reshape(B, -1))
+            matrix = filters.derive("matrix", _flatten_filters)
+            highest = flat[:, : height * D] @ matrix
+            for first in range(D, (self.window - height + 1) * D, D):
+                np.maximum(highest, flat[:, first : first + height * D] @ matrix, out=highest)
+            found.append(np.maximum(highest + filters["bias"], 0))
+        found.append((windows.transpose(0, 2, 1) @ layers.transpose("down.weight")).reshape(B, -1))
         mixed = np.maximum(layers.apply_linear("mix", np.concatenate(found, axis=1)), 0)
         mean = np.add.reduceat(x, bounds[:-1]) / np.diff(bounds)[:, None].astype(np.float32)
         return layers.apply_norm("norm", layers.apply_linear("out", np.concatenate([mixed, mean], axis=1)))
+
+
+def _flatten_filters(layers: NamedLayers) -> Float32Array:
+    """(height · D, filters) horizontal filters of one height as a matrix."""
+    weight = layers["weight"]
+    return np.ascontiguousarray(weight.transpose(2, 1, 0).reshape(-1, len(weight)))

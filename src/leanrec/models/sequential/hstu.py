@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from leanrec.data.dataset import DatasetShape
-from leanrec.kernels.layers.activations import silu_causal
-from leanrec.kernels.layers.attention import attend, count_from_end
+from leanrec.kernels.layers.activations import add_silu, silu_causal
+from leanrec.kernels.layers.attention import add_positions, attend
 from leanrec.kernels.layers.named_layers import NamedLayers, linear_shapes, norm_shapes
 from leanrec.models.sequential.core.settings import SequentialSettings, check_heads
 from leanrec.settings import setting
@@ -69,7 +69,7 @@ class HSTU(SequentialSettings):
 
     def encode(self, layers: NamedLayers, x: Float32Array, bounds: Int64Array) -> Float32Array:
         """(B, D) state after the last item of each history. The last block attends from one row of each."""
-        x += layers["positions.weight"][count_from_end(bounds)]
+        add_positions(x, layers["positions.weight"], bounds)
         for block in range(self.n_layers):
             x = self._apply_block(layers.within(f"blocks.{block}"), x, bounds, only_last=block == self.n_layers - 1)
         return layers.apply_norm("norm", x)
@@ -78,12 +78,20 @@ class HSTU(SequentialSettings):
         self, layers: NamedLayers, x: Float32Array, bounds: Int64Array, *, only_last: bool
     ) -> Float32Array:
         """(T, D) to (T, D), or to (B, D) with ``only_last``."""
-        projected = layers.apply_linear_silu("projection", layers.apply_norm("norm_in", x))
-        gate, values, queries, keys = np.split(projected, 4, axis=1)
-        query_bounds = bounds
+        D, weight, bias = x.shape[1], layers.transpose("projection.weight"), layers["projection.bias"]
+
+        def project(number: int, rows: Float32Array) -> Float32Array:
+            part = slice(number * D, (number + 1) * D)
+            out: Float32Array = rows @ weight[:, part]
+            add_silu(out, bias[part])
+            return out
+
+        normed = layers.apply_norm("norm_in", x)
+        values, keys, query_bounds = project(1, normed), project(3, normed), bounds
         if only_last:
             last, query_bounds = bounds[1:] - 1, np.arange(len(bounds))
-            x, gate, queries = x[last], gate[last], queries[last]
+            x, normed = x[last], normed[last]
+        gate, queries = project(0, normed), project(2, normed)
         distance, scale = layers["distance"], 1 / self.max_length
 
         def weigh(products: Float32Array, first: int, head: int) -> None:

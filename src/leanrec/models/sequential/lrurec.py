@@ -62,11 +62,21 @@ class LRURec(SequentialSettings):
         for number in range(self.n_layers):
             block = layers.within(f"blocks.{number}")
             unit, states = block.within("unit"), block.apply_linear("unit.read", block.apply_norm("norm1", x))
-            states *= np.repeat(np.exp(unit["gamma"]), 2)
-            radius, angle = np.exp(-np.exp(unit["nu"])), np.exp(unit["theta"])
-            scan_linear(states, radius * np.cos(angle), radius * np.sin(angle), bounds)
+            states *= unit.derive("gain", _compute_gain)
+            scan_linear(states, unit.derive("decay", _compute_decay), bounds)
             if number == self.n_layers - 1:
                 x, states = x[last], states[last]
             x += unit.apply_linear("write", states)
             x += block.apply_linear("down", block.apply_linear_gelu("up", block.apply_norm("norm2", x)))
         return layers.apply_norm("norm", x)
+
+
+def _compute_gain(unit: NamedLayers) -> Float32Array:
+    """(2 H,) γ of each real and imaginary part."""
+    return np.repeat(np.exp(unit["gamma"]), 2)
+
+
+def _compute_decay(unit: NamedLayers) -> Float32Array:
+    """(2, H) real and imaginary part of λ."""
+    radius, angle = np.exp(-np.exp(unit["nu"])), np.exp(unit["theta"])
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)])

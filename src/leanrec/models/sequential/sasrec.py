@@ -7,9 +7,9 @@ Vasilev, "Turning Dross Into Gold Loss: is BERT4Rec really better than SASRec?",
 import dataclasses
 from typing import TYPE_CHECKING
 
-from leanrec.kernels.layers.attention import count_from_end
+from leanrec.kernels.layers.attention import add_positions
 from leanrec.kernels.layers.named_layers import NamedLayers, norm_shapes
-from leanrec.kernels.layers.transformer import apply_block, block_shapes
+from leanrec.kernels.layers.transformer import apply_block, apply_block_to_last, block_shapes
 from leanrec.models.sequential.core.settings import SequentialSettings, check_heads
 from leanrec.settings import setting
 from leanrec.types import Float32Array, Int64Array
@@ -53,8 +53,8 @@ class SASRec(SequentialSettings):
 
     def encode(self, layers: NamedLayers, x: Float32Array, bounds: Int64Array) -> Float32Array:
         """(B, D) state after the last item of each history. The last block computes one row of each."""
-        x += layers["positions.weight"][count_from_end(bounds)]
-        for block in range(self.n_layers):
-            is_last = block == self.n_layers - 1
-            x = apply_block(layers.within(f"blocks.{block}"), x, bounds, self.n_heads, only_last=is_last)
-        return layers.apply_norm("norm", x)
+        add_positions(x, layers["positions.weight"], bounds)
+        *blocks, last = (layers.within(f"blocks.{block}") for block in range(self.n_layers))
+        for block in blocks:
+            x = apply_block(block, x, bounds, self.n_heads)
+        return layers.apply_norm("norm", apply_block_to_last(last, x, bounds, self.n_heads))
