@@ -3,10 +3,10 @@
     LEANREC_DATA=… python benchmarks/served_cost.py [--clock cpu] [--model NAME] [--requests 1000] [--deep]
 
 Each model of `leanrec frontier` is fitted on MovieLens-1M; its requests are measured by the code of the frontier, and the
-pipeline that a server uses makes whole lists for the same users, without reasons, none from the cache: with the search for the
-user, the rules, ids and titles. The goal is that such a list takes at most 1.5 times as long as the frontier says, at the median and
-the 99th percentile, and that no request builds an index. By default the clock is the processor time of the thread, since that
-depends less on what else the machine does. The exit code is 1 if a goal is missed.
+pipeline that a server uses makes whole lists for the same users, without reasons, none from the cache: with rules, titles and all
+that an answer needs. The goal is that such a list takes at most 1.5 times as long as the frontier says, at the median and the 99th
+percentile (the lowest of three rounds of both in turn), and that no request builds an index. By default the clock is the processor
+time of the thread, since that depends less on what else the machine does. The exit code is 1 if a goal is missed.
 """
 
 import argparse
@@ -26,12 +26,15 @@ from leanrec.data import Dataset, find_data, load_sample
 from leanrec.evaluation.frontier import cost
 from leanrec.evaluation.frontier.candidates import ModelCandidate, list_candidates, parse_candidates
 from leanrec.evaluation.frontier.cost import LatencyProtocol, measure_latency
+from leanrec.kernels.threads import single_query_thread
 from leanrec.kernels.topk.inner_product import ItemIndex
 from leanrec.pipeline import Pipeline
 from leanrec.run import Run
+from leanrec.serving.load.interpreter import tuned_interpreter
 
 _GOAL = 1.5
 _N_WARM_UP = 20
+_N_ROUNDS = 3  # of both sides in turn
 _CPU_CLOCK = SimpleNamespace(perf_counter=time.thread_time, perf_counter_ns=time.thread_time_ns)
 
 
@@ -59,11 +62,22 @@ def measure_model(candidate: ModelCandidate, data: Dataset, n_requests: int, *, 
     users = np.random.default_rng(0).permutation(users)[:n_requests]
     protocol = LatencyProtocol(n_requests=n_requests, batch_size=1)
     fallback = pipeline.fitted_scorers[1]
-    with use_clock(is_cpu=is_cpu):
-        found = measure_latency(pipeline.model, data, users, fallback=fallback, run=run, latency=protocol)
-    with count_builds() as builds, run.limit_threads():  # as in the threads of a server
-        served = measure_lists(pipeline, data.users.ids[users[: found.n_requests]].tolist(), is_cpu=is_cpu)
-    return ServedCost((found.p50, found.p99), served, len(builds))
+    ids, told, served = data.users.ids[users].tolist(), list[tuple[float, float]](), list[tuple[float, float]]()
+    n_builds = 0
+    with tuned_interpreter(), single_query_thread():  # as in a server
+        for _ in range(_N_ROUNDS):
+            with use_clock(is_cpu=is_cpu):
+                found = measure_latency(pipeline.model, data, users, fallback=fallback, run=run, latency=protocol)
+            told.append((found.p50, found.p99))
+            with count_builds() as builds:
+                served.append(measure_lists(pipeline, ids[: found.n_requests], is_cpu=is_cpu))
+            n_builds += len(builds)
+    return ServedCost(_find_lowest(told), _find_lowest(served), n_builds)
+
+
+def _find_lowest(rounds: list[tuple[float, float]]) -> tuple[float, float]:
+    """The lowest of each percentile: what else the machine did made the others longer."""
+    return min(p50 for p50, _ in rounds), min(p99 for _, p99 in rounds)
 
 
 def measure_lists(pipeline: Pipeline, users: list[object], *, is_cpu: bool) -> tuple[float, float]:

@@ -165,7 +165,9 @@ class Queries:
             )
         for name in ("history", "seen", "ratings"):
             matrix = getattr(self, name)
-            if matrix is not None and (compact := compact_indices(matrix)) is not matrix:
+            if matrix is None or (matrix.indices.dtype == np.int32 and matrix.indptr.dtype == np.int32):
+                continue  # the case of a request, for which SciPy's properties would take a microsecond each
+            if (compact := compact_indices(matrix)) is not matrix:
                 object.__setattr__(self, name, compact)
 
     def __len__(self) -> int:

@@ -53,7 +53,7 @@ class UserHistory:
     def from_data(cls, data: Dataset, user: int) -> "UserHistory":
         """The events of a user row of a data set. O(1), or O(L) where there are no ratings; the columns are views."""
         events = data.events
-        block = slice(data.indptr[user], data.indptr[user + 1])
+        block = slice(data.indptr.item(user), data.indptr.item(user + 1))
         item = events.item[block]
         rating = np.full(len(item), np.nan, np.float32) if events.rating is None else events.rating[block]
         return cls(item, events.event_type[block], events.time[block], events.weight[block], rating)
@@ -93,44 +93,49 @@ class UserHistory:
             n_items: N.
             is_stale: the model was fitted on another history of the user.
         """
-        is_positive, history, seen, ratings = _sum_by_item(self.item, self.weight, self.rating)
+        positive, columns, values, counts = _sum_by_item(self.item, self.weight, self.rating)
+        history, seen, ratings = [
+            build_row(columns[kind, :count], values[kind, :count], n_items) for kind, count in enumerate(counts)
+        ]
         return Queries(
             users=np.array([user], np.int32),
             time=np.array([time.time()], np.int64),
-            history=build_row(*history, n_items),
-            seen=build_row(*seen, n_items),
-            ratings=build_row(*ratings, n_items) if len(ratings[0]) else None,
-            sequences=(self.item[is_positive],),
+            history=history,
+            seen=seen,
+            ratings=ratings if counts[2] else None,
+            sequences=(positive,),
             is_stale=np.array([is_stale]),
         )
-
-
-_Row = tuple[Int32Array, Float32Array]
 
 
 @numba.njit(cache=True, nogil=True)
 def _sum_by_item(
     item: Int32Array, weight: Float32Array, rating: Float32Array
-) -> tuple[NDArray[np.bool_], _Row, _Row, _Row]:
-    """Whether each event is positive; and by item: the sum of its positive weights, its events, and its last rating.
+) -> tuple[Int32Array, Int32Array, Float32Array, tuple[int, int, int]]:
+    """The items of the positive events, oldest first; columns (3, L), values (3, L), and how many each of the three rows has.
 
-    An event with a rating counts only where it is the last one of its item, as in ``Dataset.is_positive``.
+    The rows hold the sum of the positive weights of each item, the number of its events, and its last rating. An event with a rating counts only where it is the last one of its item, as in ``Dataset.is_positive``.
     """
-    order = np.argsort(item, kind="mergesort")
     n = len(item)
+    # One sort of numbers, by item and then by position, takes half of the time of a stable sort of positions.
+    order = np.empty(n, np.int64)
+    for at in range(n):
+        order[at] = (np.int64(item[at]) << 32) | at
+    order.sort()
     is_positive = np.zeros(n, np.bool_)
     columns, values = np.empty((3, n), np.int32), np.empty((3, n), np.float32)
     n_history, n_seen, n_rated = 0, 0, 0
     start = 0
     while start < n:
-        stop, last, row = start, -1, item[order[start]]
-        while stop < n and item[order[stop]] == row:
-            if np.isfinite(rating[order[stop]]):
-                last = order[stop]
+        stop, last, row = start, -1, order[start] >> 32
+        while stop < n and order[stop] >> 32 == row:
+            event = order[stop] & 0xFFFFFFFF
+            if np.isfinite(rating[event]):
+                last = event
             stop += 1
         total, any_positive = 0.0, False
         for at in range(start, stop):
-            event = order[at]
+            event = order[at] & 0xFFFFFFFF
             if weight[event] > 0 and (event == last or not np.isfinite(rating[event])):
                 is_positive[event] = any_positive = True
                 total += weight[event]
@@ -143,9 +148,4 @@ def _sum_by_item(
             columns[2, n_rated], values[2, n_rated] = row, rating[last]
             n_rated += 1
         start = stop
-    return (
-        is_positive,
-        (columns[0, :n_history], values[0, :n_history]),
-        (columns[1, :n_seen], values[1, :n_seen]),
-        (columns[2, :n_rated], values[2, :n_rated]),
-    )
+    return item[is_positive], columns, values, (n_history, n_seen, n_rated)

@@ -50,9 +50,9 @@ def build_row(columns: Int32Array, values: Float32Array, n_columns: int) -> CSR:
 
     The constructor of SciPy checks its arguments, which takes longer than most of the work on a row of a request.
     """
-    row = replace_values(_empty_row(n_columns), values)
-    row.indices, row.indptr = columns, np.array([0, len(columns)], np.int32)
-    row.has_canonical_format = True
+    row: CSR = object.__new__(sp.csr_array)
+    indptr = np.array((0, len(columns)), np.int32)
+    row.__dict__ = {**_get_parts_of_row(n_columns), "data": values, "indices": columns, "indptr": indptr}
     return row
 
 
@@ -98,9 +98,12 @@ def replace_columns(matrix: CSR, columns: NDArray[Any], new: CSR) -> CSR:
 
 
 @functools.lru_cache(maxsize=8)
-def _empty_row(n_columns: int) -> CSR:
+def _get_parts_of_row(n_columns: int) -> dict[str, Any]:
+    """The attributes of an empty matrix (1, n_columns)."""
     no_entries = (np.zeros(0, np.float32), np.zeros(0, np.int32), np.zeros(2, np.int32))
-    return sp.csr_array(no_entries, shape=(1, n_columns))
+    row = sp.csr_array(no_entries, shape=(1, n_columns))
+    row.has_canonical_format = True
+    return vars(row)
 
 
 def entry_rows(matrix: CSR) -> Int64Array:

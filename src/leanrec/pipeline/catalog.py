@@ -87,6 +87,11 @@ class Catalog:
             found = kept[row] = (item, title or str(item), self.image_url(row))
         return found
 
+    def label_all(self, rows: Iterable[int]) -> list[tuple[Id, str, str | None]]:
+        """``label`` of each row."""
+        kept = self._labels
+        return [kept.get(row) or self.label(row) for row in rows]
+
     @functools.cached_property
     def _labels(self) -> dict[int, tuple[Id, str, str | None]]:
         return {}

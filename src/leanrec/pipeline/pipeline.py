@@ -383,24 +383,21 @@ class Pipeline:
         _check_n(n)
         options = ListOptions.check(n, rung, time_limit_ms, exclude_seen=exclude_seen, reasons=reasons, explore=explore)
         snapshot = self._snapshot
-        others = (history, weights, ratings, allow, deny, where, trace or None)
-        if user is None or any(each is not None for each in others):
+        if user is None or trace or not (history is weights is ratings is allow is deny is where is None):
             query_user = self._users.find(snapshot, user, history, weights, ratings)
             timer = StageTimer(options.end) if trace else None
             rules = snapshot.catalog.resolve_rules(allow, deny, where)
             return self._maker.make(snapshot, query_user, rules, options, timer=timer)
-        cached = self.find_cached(user, n=n, exclude_seen=exclude_seen, reasons=reasons, explore=explore)
-        if cached is not None:
-            return cached
-        dropped = options.find_dropped("explain", self._maker.times) if rung == "no_reasons" else None
-        if dropped is not None and (
-            plain := self.find_cached(user, n=n, exclude_seen=exclude_seen, reasons=False, explore=explore)
-        ):
-            return dataclasses.replace(plain, rung=rung, dropped=(dropped,))
         row = self._users.find_row(user)
-        recorded = self._histories.find_recorded(row)  # before the history is read: an event in between makes a new one
-        query_user = self._users.find(snapshot, user, None)
+        recorded = self._histories.find_recorded(row)  # the list is made from it, whatever is recorded meanwhile
         key = CacheKey(row, n, exclude_seen, reasons, explore)
+        cached = self._lists.get(key, snapshot, recorded)
+        if cached is not None:
+            return cached.with_request(make_id())
+        dropped = options.find_dropped("explain", self._maker.times) if rung == "no_reasons" else None
+        if dropped is not None and (plain := self._lists.get(key._replace(reasons=False), snapshot, recorded)):
+            return dataclasses.replace(plain, request=make_id(), rung=rung, dropped=(dropped,))
+        query_user = self._users.describe(snapshot, row, recorded)
         shared = None if explore or rung != "full" else self._shared
         if (
             shared is not None
@@ -409,7 +406,9 @@ class Pipeline:
         ):
             self._lists.put(key, snapshot, recorded, found)
             return found
-        old = self._lists.get_old(key) or self._lists.get_old(key._replace(reasons=False))
+        old = None
+        if options.is_limited:
+            old = self._lists.get_old(key) or self._lists.get_old(key._replace(reasons=False))
         made = self._maker.make(snapshot, query_user, ItemRules(), options, None if old is None else OldList(*old))
         if any(each.stage.startswith("source ") for each in made.dropped):
             return made  # the next list may have time for all sources
@@ -433,7 +432,7 @@ class Pipeline:
         row = self._users.find_row(user)
         key = CacheKey(row, n, exclude_seen, reasons, explore)
         cached = self._lists.get(key, self._snapshot, self._histories.find_recorded(row))
-        return None if cached is None else dataclasses.replace(cached, request=make_id())
+        return None if cached is None else cached.with_request(make_id())
 
     def recommend_all(
         self,

@@ -83,7 +83,7 @@ class QueryUsers:
             if weights is not None or ratings is not None:
                 raise SettingError("weights and ratings need a history. Got no history.")
             row = self.find_row(user)
-            return self._describe(snapshot, row, self._histories.get(row), is_given=False)
+            return self.describe(snapshot, row, self._histories.find_recorded(row))
         ids = to_id_list("history", history)
         for name, values in (("weights", weights), ("ratings", ratings)):
             if values is not None and len(values) != len(ids):
@@ -94,23 +94,24 @@ class QueryUsers:
         known = None if user is None else self._histories.find_row(user)
         if known is None:
             return QueryUser(user, given, -1, ignored=ignored)
-        return self._describe(snapshot, known, given, ignored)
+        return self.describe(snapshot, known, given, ignored)
 
-    def _describe(
-        self,
-        snapshot: Snapshot,
-        row: int,
-        history: UserHistory,
-        ignored: tuple[Id, ...] = (),
-        *,
-        is_given: bool = True,
+    def describe(
+        self, snapshot: Snapshot, row: int, changed: UserHistory | None, ignored: tuple[Id, ...] = ()
     ) -> QueryUser:
-        """A user with a row, and the history that a call gave, or that of the user."""
+        """A user with a row.
+
+        Args:
+            snapshot: model and catalog.
+            row: row of the user in the histories.
+            changed: the history that a call gave, or the recorded one; None = that of the start.
+            ignored: unknown ids of the history of a call.
+        """
         fitted = self._histories.fitted_row(row)
         if fitted < 0 and row < snapshot.n_learned_users:
             fitted = row
-        is_changed = is_given or self._histories.find_recorded(row) is not None
-        is_stale = fitted >= 0 and self._histories.is_stale(row, history if is_changed else None)
+        is_stale = fitted >= 0 and self._histories.is_stale(row, changed)
+        history = self._histories.get_stored(row) if changed is None else changed
         return QueryUser(self._histories.external_id(row), history, fitted, is_stale, ignored)
 
     def build_history(

@@ -142,12 +142,12 @@ class UserHistories:
         n_fitted = len(self._data.users)
         if row in self._forgotten:
             return ""  # to a request that found the user before
-        user: Id
-        if n_fitted <= row < self._n_first:
-            user = self._data.users.normalize_id(str(self._recorded.new_ids[row - n_fitted]))
-        else:
-            user = self._data.users.ids[row] if row < n_fitted else self._new_ids[row - self._n_first]
-        return user.item() if isinstance(user, np.generic) else user
+        if row < n_fitted:
+            known: Id = self._data.users.ids.item(row)
+            return known
+        if row < self._n_first:
+            return self._data.users.normalize_id(str(self._recorded.new_ids[row - n_fitted]))
+        return self._new_ids[row - self._n_first]
 
     def get(self, row: int) -> UserHistory:
         """The history of a user row."""

@@ -4,7 +4,6 @@ import copy
 import dataclasses
 import functools
 import threading
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -61,25 +60,20 @@ class ExactRetriever:
         if k < 0:
             raise SettingError(f"k must be 0 or more. Got {k}.")
         rules = self.context if context is None else context
-        allowed = build_item_mask(rules, self.scorer.n_items)
-        blocks = [self._retrieve_block(block, k, rules, allowed) for block in self._split(queries)]
-        if len(blocks) == 1:
-            return blocks[0]
+        n_items = self.scorer.n_items
+        allowed = build_item_mask(rules, n_items)
+        size = max(1, _BLOCK_BYTES // (4 * max(1, n_items)))
+        if 0 < len(queries) <= size:
+            # Slicing the matrices would cost more than it saves for a single request.
+            return self._retrieve_block(queries, k, rules, allowed)
+        starts = range(0, len(queries), size)
+        blocks = [self._retrieve_block(queries.block(at, at + size), k, rules, allowed) for at in starts]
         if not blocks:
             return Candidates(*empty_lists(0, k), np.zeros(0, np.bool_))
         items, scores = (np.concatenate(parts) for parts in zip(*((b.items, b.scores) for b in blocks), strict=True))
         is_flat = np.concatenate([block.fallback for block in blocks if block.fallback is not None])
         n_ranked = [block.n_from_model for block in blocks if block.n_from_model is not None]
         return Candidates(items, scores, is_flat, np.concatenate(n_ranked) if n_ranked else None)
-
-    def _split(self, queries: Queries) -> Iterator[Queries]:
-        size = max(1, _BLOCK_BYTES // (4 * max(1, self.scorer.n_items)))
-        if 0 < len(queries) <= size:
-            # Slicing the matrices would cost more than it saves for a single request.
-            yield queries
-            return
-        for start in range(0, len(queries), size):
-            yield queries.block(start, start + size)
 
     def _retrieve_block(self, queries: Queries, k: int, context: Context, allowed: ItemMask | None) -> Candidates:
         seen = find_excluded(context, queries)

@@ -161,8 +161,10 @@ def rank_and_fill(stages: StagePipeline, query: Queries, n: int, context: Contex
     """
     with single_query():
         found = stages.run(query, n, context)
-    kept = found.items[0] >= 0
-    rows, scores = found.items[0][kept].tolist(), found.scores[0][kept].tolist()
+    rows, scores = found.items[0].tolist(), found.scores[0].tolist()
+    if rows and min(rows) < 0:
+        kept = [at for at, row in enumerate(rows) if row >= 0]
+        rows, scores = [rows[at] for at in kept], [scores[at] for at in kept]
     n_from_model = len(rows) if found.n_from_model is None else int(found.n_from_model[0])
     from_fallback = found.fallback is not None and bool(found.fallback[0])
     return RankedItems(tuple(rows), tuple(scores), n_from_model, from_fallback)

@@ -18,7 +18,7 @@ from fastapi import FastAPI
 
 from leanrec.errors import SettingError
 from leanrec.events.locations import hide_password, is_url, open_store, parse_location
-from leanrec.kernels.threads import single_threaded_blas
+from leanrec.kernels.threads import single_query_thread
 from leanrec.online.learning.online_learner import OnlineLearner
 from leanrec.online.live_pipeline import LivePipeline
 from leanrec.online.snapshot_writer import SnapshotWriter
@@ -138,7 +138,7 @@ def _serve_alone(
             SnapshotWriter(live, make_reporter("snapshot")),
             survive_hangup(make_reporter("process")),
             tuned_interpreter(),
-            single_threaded_blas(),  # to do so for each query takes time
+            single_query_thread(),  # to do so for each query takes time
         ):
             _ReportingServer(_configure_server(app, settings), told, app.state.metrics).run(sockets=[listener])
 

@@ -20,8 +20,10 @@ from numba.core import event
 from leanrec import artifacts
 from leanrec.budget import Budget
 from leanrec.data.dataset import Dataset
+from leanrec.data.vocabulary import Id
 from leanrec.errors import DataError
 from leanrec.events.user_history import UserHistory
+from leanrec.kernels.threads import single_query_thread
 from leanrec.models.baselines.popularity import Popularity
 from leanrec.protocols import Context, Estimator, Scorer
 from leanrec.retrieval.stages import StagePipeline, build_stages, rank_and_fill
@@ -53,7 +55,7 @@ COST_METHOD: Mapping[str, str] = {
         "and the log are not."
     ),
     "request": (
-        "One user with events → the ten best items, by the code of a server: the history is built from the events, "
+        "The id of a user → those of the ten best items, by the code of a server: the history is built from the events, "
         "every item is scored, seen items are left out, and popularity orders items of equal score and those that the "
         "model knows nothing of; on one thread, one request after the other, each for another user. Titles, reasons, "
         "JSON and HTTP are not included. Where other work interrupted often, the requests are repeated up to "
@@ -222,7 +224,7 @@ def measure_latency(
 ) -> RequestCost:
     """Time single requests for users of a data set, in turn, and one call for many of them.
 
-    A list is made by the code of a server, from the events of the user to rows and scores of items.
+    A list is made by the code of a server, from the id of the user to the ids of items.
 
     Args:
         model: ranks the items of ``data``.
@@ -237,13 +239,13 @@ def measure_latency(
     if not len(users):
         raise DataError("Requests can be measured only if at least one user has a history. There is none.")
     requests = _Requests(build_stages(model, fallback, data.rating_range), data, min(latency.top_k, model.n_items))
-    rows = users.tolist()
-    with dataclasses.replace(run, threads=1).limit_threads():
-        first = requests.time_one(rows[0])
+    ids: list[Id] = data.users.ids[users].tolist()
+    with single_query_thread():  # as a thread of a server
+        first = requests.time_one(ids[0])
         # Twenty more requests load what is loaded lazily; they are not counted.
-        for user in rows[:20]:
+        for user in ids[:20]:
             requests.time_one(user)
-        times, total, interruptions = _time_quietest_series(requests, rows, latency)
+        times, total, interruptions = _time_quietest_series(requests, ids, latency)
     many = users[: latency.batch_size]
     with run.limit_threads():
         requests.time_many(many)  # a call for many users may use other kernels
@@ -255,7 +257,7 @@ def measure_latency(
         requests_per_second=len(times) / total,
         batch_users_per_second=len(many) / batch,
         n_requests=len(times),
-        n_users=min(len(times), len(rows)),
+        n_users=min(len(times), len(ids)),
         n_interruptions=interruptions,
     )
 
@@ -274,11 +276,13 @@ class _Requests:
     data: Dataset
     top_k: int
 
-    def time_one(self, user: int) -> float:
-        """Seconds of a list for one user row."""
+    def time_one(self, user: Id) -> float:
+        """Seconds of a list for the user with this id."""
         start = time.perf_counter_ns()
-        queries = UserHistory.from_data(self.data, user).to_queries(user, len(self.data.items))
-        rank_and_fill(self.stages, queries, self.top_k, Context())
+        row = self.data.users.row(user)
+        queries = UserHistory.from_data(self.data, row).to_queries(row, len(self.data.items))
+        found = rank_and_fill(self.stages, queries, self.top_k, Context())
+        _ = [self.data.items.ids.item(item) for item in found.rows]
         # At least one nanosecond: a coarse clock must not give an infinite rate.
         return max(1, time.perf_counter_ns() - start) / 1e9
 
@@ -295,7 +299,7 @@ def _count_interruptions() -> int:
 
 
 def _time_quietest_series(
-    requests: _Requests, users: list[int], latency: LatencyProtocol
+    requests: _Requests, users: list[Id], latency: LatencyProtocol
 ) -> tuple[np.ndarray, float, int]:
     """The first series without many interruptions; of three noisy ones, the least interrupted."""
     found: list[tuple[np.ndarray, float, int]] = []
@@ -308,7 +312,7 @@ def _time_quietest_series(
     return min(found, key=lambda series: series[2] / len(series[0]))
 
 
-def _time_series(requests: _Requests, users: list[int], latency: LatencyProtocol) -> tuple[np.ndarray, float]:
+def _time_series(requests: _Requests, users: list[Id], latency: LatencyProtocol) -> tuple[np.ndarray, float]:
     """Seconds of each request, and of all of them together."""
     times: list[float] = []
     start = time.perf_counter()

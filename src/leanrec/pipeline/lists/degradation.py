@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import time
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,8 +50,7 @@ class OldList:
         return allowed, rows
 
 
-@dataclasses.dataclass(frozen=True)
-class ListOptions:
+class ListOptions(NamedTuple):
     """How a list is asked for; see ``Pipeline.recommend``.
 
     Attributes:
@@ -92,6 +92,11 @@ class ListOptions:
         return cls(n, exclude_seen, reasons, rung, end, explore)
 
     @property
+    def is_limited(self) -> bool:
+        """Whether anything may be left out: under load, or for want of time."""
+        return self.rung != "full" or self.end < math.inf
+
+    @property
     def is_long(self) -> bool:
         """Whether the times of most lists tell nothing of this one."""
         return self.n > _LONG_LIST
@@ -104,7 +109,7 @@ class ListOptions:
 
     def find_dropped(self, stage: str, times: "StageTimes", *, has_old_list: bool = False) -> DroppedStage | None:
         """The stage as one that is left out, if it is: for the rung, or for want of time."""
-        if self.rung == "full" and self.end == math.inf:
+        if not self.is_limited:
             return None
         last = "no_reasons" if stage == "explain" else "cached" if has_old_list else "popular"
         is_loaded = RUNGS.index(self.rung) >= RUNGS.index(last)

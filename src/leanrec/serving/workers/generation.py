@@ -20,7 +20,7 @@ import leanrec
 from leanrec.errors import LeanrecError, WorkerError
 from leanrec.events.locations import open_reader
 from leanrec.events.records import RetentionPolicy, StorageLimits
-from leanrec.kernels.threads import single_threaded_blas
+from leanrec.kernels.threads import single_query_thread
 from leanrec.online.background_loop import lower_priority
 from leanrec.online.learning.online_learner import LearningSettings
 from leanrec.online.trials.trial_follower import TrialFollower, start_stored_trial
@@ -126,7 +126,7 @@ class Generation:
             return
         signals = SignalPipe()
         tune_interpreter()  # before the workers are forked, so that no collection of garbage writes to what they share
-        with single_threaded_blas(), socket.socket(fileno=os.dup(self._pipes.listener)) as listener, signals.catch():
+        with single_query_thread(), socket.socket(fileno=os.dup(self._pipes.listener)) as listener, signals.catch():
             try:
                 self._serve(parts, listener, signals)
             except WorkerError as error:
