@@ -9,6 +9,7 @@ import pytest
 
 from conftest import make_dataset
 from leanrec import artifacts, pacing
+from leanrec.errors import SourceError
 from leanrec.events import SQLiteEventStore
 from leanrec.models import get_model
 from leanrec.online import LivePipeline, VersionFollower, VersionStore, version_follower
@@ -91,3 +92,33 @@ def test_a_version_is_loaded_with_pauses_for_requests(tmp_path: Path, monkeypatc
             _wait_for(lambda: live.pipeline.version == second.id)
     assert set(sleeping) == {"leanrec-versions"}
     assert len(sleeping) > 20  # one after each array, among others
+
+
+def test_a_version_is_tried_again_where_the_log_did_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(version_follower, "_PAUSE_SECONDS", 0.01)
+    store = VersionStore.create(tmp_path / "store")
+    first, second = (
+        store.add(Pipeline.fit(get_model(model)(), make_dataset()).save(tmp_path / model))
+        for model in ("popularity", "item_knn")
+    )
+    store.promote(first.id)
+    reports: list[str] = []
+    n_asked: list[int] = []
+    replace = LivePipeline.replace
+
+    def ask(self: LivePipeline, pipeline: Pipeline) -> object:
+        n_asked.append(1)
+        if len(n_asked) < 4:
+            raise SourceError("The log did not answer.")
+        return replace(self, pipeline)
+
+    monkeypatch.setattr(LivePipeline, "replace", ask)
+    with SQLiteEventStore(tmp_path / "events.db") as log:
+        live = LivePipeline(Pipeline.load(first.path), log)
+        with VersionFollower(live, store, reports.append, interval=0.01):
+            store.promote(second.id)
+            _wait_for(lambda: len(reports) == 2)
+    assert live.pipeline.version == second.id
+    assert len(n_asked) == 4
+    assert "cannot be served" in reports[0]
+    assert "is served" in reports[1]

@@ -61,12 +61,17 @@ def open_store(
     Args:
         location: path of an SQLite file, or a URL such as ``postgresql://user@host/database``.
         retention: how long served lists are kept.
-        limits: how much space is left on the disk of a file; None = the defaults.
+        limits: how much space is left on the disk of a file; None = the defaults, the only ones for a URL.
 
-    Raises SourceError if it cannot be written, SettingError for a URL of an unknown kind.
+    Raises SourceError if it cannot be written, SettingError for a URL of an unknown kind or for limits that cannot be kept.
     """
     if not is_url(location):
         return SQLiteEventStore(location, retention, limits)
+    if limits not in {None, StorageLimits()}:
+        raise SettingError(
+            "The limits of free space and of the write-ahead log must be the defaults with an event log in a database, whose disk "
+            f"cannot be seen from here. Got {limits}. Leave them out, and watch the disk of the database."
+        )
     store: ClosableEventStore = _import_backend(str(location)).open_store(location, retention, limits)
     return store
 

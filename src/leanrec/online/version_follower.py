@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from leanrec.errors import LeanrecError
+from leanrec.errors import LeanrecError, SourceError
 from leanrec.online.background_loop import BackgroundLoop
 from leanrec.online.live_pipeline import LivePipeline
 from leanrec.online.version_store import VersionStore
@@ -12,6 +12,8 @@ from leanrec.pipeline.pipeline import Pipeline
 from leanrec.run import release_free_memory
 
 __all__ = ["VersionFollower"]
+
+_PAUSE_SECONDS = 10.0  # before a version is tried again for which the event log did not answer
 
 
 class VersionFollower(BackgroundLoop):
@@ -30,12 +32,15 @@ class VersionFollower(BackgroundLoop):
         """
         self._live, self._store = live, store
         self._fence = 0  # the first look is at the version that is current by then
+        self._failed, self._next_try = 0, 0.0  # the promotion that is tried again, and when
         super().__init__("leanrec-versions", report, interval)
 
     def look(self) -> None:
         """Load the version that was promoted since the last look and let it take over, unless it serves already."""
         promotions = self._store.promotions()
         if not promotions or promotions[-1].fence == self._fence:
+            return
+        if promotions[-1].fence == self._failed and time.monotonic() < self._next_try:
             return
         self._fence, version = promotions[-1].fence, promotions[-1].version
         if version == self._live.pipeline.version:
@@ -45,7 +50,10 @@ class VersionFollower(BackgroundLoop):
             with paced_work():
                 self._live.replace(Pipeline.load(self._store.find(version).path))
         except LeanrecError as error:
-            self.report(f"Version {version} cannot be served, so {self._live.pipeline.version} goes on: {error}")
+            if self._failed != self._fence:
+                self.report(f"Version {version} cannot be served, so {self._live.pipeline.version} goes on: {error}")
+            if isinstance(error, SourceError):  # that the event log does not answer says nothing of the version
+                self._failed, self._fence, self._next_try = self._fence, 0, time.monotonic() + _PAUSE_SECONDS
         else:
             release_free_memory()  # that of the old version
             self.report(f"Version {version} is served, {time.monotonic() - start:.1f} s after it was promoted.")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from leanrec.errors import ArtifactError, LeanrecError, WorkerError
+from leanrec.errors import ArtifactError, LeanrecError, SourceError, WorkerError
 from leanrec.serving.workers import generations as module
 from leanrec.serving.workers.generations import Generations
 
@@ -121,6 +121,23 @@ def test_a_version_that_cannot_be_served_is_reported_once(server: Server) -> Non
     assert server.current is first
     assert len(server.launched) == 2
     server.serve("c")
+    assert first.told == ["retire"]
+
+
+def test_a_version_is_tried_again_where_the_log_did_not_answer(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.0)
+    first = server.serve("a")
+    server.want("b")
+    for number in range(2, 5):
+        assert len(server.launched) == number
+        server.launched[-1].error = SourceError("The log did not answer.")
+        server.generations.look()
+        server.generations.look()
+    assert server.reports == ["Version b cannot be served, so a goes on: The log did not answer."]
+    assert server.current is first
+    server.launched[-1].is_ready = True
+    server.generations.look()
+    assert server.current is server.launched[-1]
     assert first.told == ["retire"]
 
 

@@ -8,7 +8,7 @@ import typer
 from leanrec.cli import output
 from leanrec.cli.options import Json
 from leanrec.cli.recommend import Model
-from leanrec.errors import SourceError
+from leanrec.errors import SettingError, SourceError
 
 if TYPE_CHECKING:
     from leanrec.events.records import LogSummary
@@ -32,10 +32,15 @@ def check(event_log: Log, as_json: Json = False) -> None:
 
 
 @log.command("backup")
-def back_up(event_log: Log, file: Annotated[Path, typer.Argument(help="The new file.")], as_json: Json = False) -> None:
+def back_up(event_log: Log, file: Annotated[str, typer.Argument(help="The new file.")], as_json: Json = False) -> None:
     """Copy an event log to a new SQLite file, and verify the copy. A server may be writing to it."""
-    from leanrec.events.locations import open_reader
+    from leanrec.events.locations import hide_password, is_url, open_reader
 
+    if is_url(file):
+        raise SettingError(
+            f"FILE must be the path of a new SQLite file. Got {hide_password(file)}. A log is not copied into a database: fit the "
+            "model with it (fit --event-log), and serve what was fitted with the URL of a database without a log."
+        )
     _print_summary(f"{file} is a whole copy", open_reader(event_log).back_up(file), as_json=as_json)
 
 
@@ -58,7 +63,10 @@ def forget(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Forget a user, in the event log and the model of a server that is stopped. A running one does it by DELETE /users/ID."""
+    """Forget a user, in the event log and the model of a server that is stopped. A running one does it by DELETE /users/ID.
+
+    With an event log in a database the servers may run: all of them forget the user.
+    """
     from leanrec.events.locations import open_store, parse_location
     from leanrec.online.version_store import find_pipeline_path, is_version_store
     from leanrec.pipeline.pipeline import Pipeline

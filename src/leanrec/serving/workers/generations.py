@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from leanrec.errors import LeanrecError, WorkerError
+from leanrec.errors import LeanrecError, SourceError, WorkerError
 from leanrec.serving.workers.child_processes import find_pause
 from leanrec.serving.workers.launched_generation import LaunchedGeneration
 
@@ -13,7 +13,9 @@ __all__ = ["Generations"]
 
 _STOP_SECONDS = 20.0  # its workers get 15
 _MAX_ATTEMPTS = 3  # to start a generation of one version
-_PAUSE_SECONDS = 10.0  # before the last version that served is tried again
+_PAUSE_SECONDS = (
+    10.0  # before a version is tried again: the last that served, or one for which the event log did not answer
+)
 
 
 class Generations:
@@ -40,6 +42,7 @@ class Generations:
         self._ending: list[LaunchedGeneration] = []
         self._wanted: tuple[Path, str] | None = None
         self._served: tuple[Path, str] | None = None  # the last version that was ready
+        self._failed: tuple[Path, str] | None = None  # the one that is tried again
         self._since, self._n_attempts, self._in_new_interpreter = 0.0, 0, False
         self._paused_until = 0.0
 
@@ -173,7 +176,12 @@ class Generations:
             raise error
         self._drop_next()
         self._paused_until = time.monotonic() + _PAUSE_SECONDS
-        self._report(f"Version {wanted[1] or wanted[0]} cannot be served, so {self._served[1]} goes on: {error}")
+        if self._failed != wanted:
+            self._report(f"Version {wanted[1] or wanted[0]} cannot be served, so {self._served[1]} goes on: {error}")
+        self._failed = None
+        if isinstance(error, SourceError) and self.current is not None and self.current.ended is None:
+            self._failed = wanted  # that the event log does not answer says nothing of the version
+            self._replace(*wanted)
 
     def _look_at_current(self) -> None:
         """Replace a generation whose first process has ended. Its workers answer meanwhile."""
