@@ -179,6 +179,17 @@ class EventStoreContract:
                 thread.join()
             assert done == [log.list_rules()]
 
+    def test_an_item_is_hidden_while_one_reason_holds(self, location: str | Path) -> None:
+        with open_store(location) as log:
+            assert log.set_hidden([1, "a", 2], hidden=True) == (1, "a", 2)
+            assert log.set_hidden([2, 3], hidden=True, by_stock=True) == (2, 3)
+            assert log.set_hidden([1, 2, 3], hidden=False, by_stock=True) == (3,)
+            assert log.set_hidden(["a"], hidden=True, by_stock=True) == ("a",)
+            assert log.set_hidden([1, "a", 2, 9], hidden=False) == (1, 2, 9)
+        with open_store(location) as log:
+            assert (log.hidden_items(), set(log.shown_items())) == (("a",), {1, 2, 3, 9})
+            assert log.set_hidden(["a"], hidden=False, by_stock=True) == ("a",)
+
     def test_a_bound_store_refuses_other_data(self, location: str | Path) -> None:
         with open_store(location) as log:
             log.bind(SHOP)

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leanrec.events.records import ServedList
-from leanrec.events.rows import build_event_row, build_list_row, index_shown, read_list_row, select_new, to_stored_id
+from leanrec.events.rows import (
+    build_event_row,
+    build_list_row,
+    change_reasons,
+    index_shown,
+    read_list_row,
+    select_new,
+    to_stored_id,
+)
 from leanrec.events.user_events import UserEvent
 
 _IDS = st.one_of(st.integers(-(2**53), 2**53), st.text(st.characters(codec="utf-8"), min_size=1))
@@ -73,3 +81,10 @@ def test_items_and_scores_of_a_list_are_read_as_they_were(items: tuple, scores: 
     assert read.items == items
     assert str(read.scores) == str(tuple(map(float, scores)))
     assert read.propensities == drawn
+
+
+def test_a_reason_changes_alone() -> None:
+    assert [change_reasons(old, hidden=True, by_stock=False) for old in range(4)] == [1, 1, 3, 3]
+    assert [change_reasons(old, hidden=False, by_stock=False) for old in range(4)] == [0, 0, 2, 2]
+    assert [change_reasons(old, hidden=True, by_stock=True) for old in range(4)] == [2, 3, 2, 3]
+    assert [change_reasons(old, hidden=False, by_stock=True) for old in range(4)] == [0, 1, 0, 1]

@@ -217,7 +217,7 @@ def test_rules_that_do_not_fit_a_version_wait_for_one_that_they_fit(log: SQLiteE
     rules = ListRules(limits=(ColumnLimit("genres", 1),))
     log.replace_list_rules(rules.to_json(), 0)
     bare = dataclasses.replace(make_dataset(), item_table=None)
-    live = LivePipeline(Pipeline.fit(get_model("ease")(), bare), log)
+    live = LivePipeline(Pipeline.fit(get_model("ease")(), bare), log, rebind=True)
     assert live.pipeline.rules == ListRules()
     assert live.rules_problem is not None
     assert live.rules_problem.startswith("Revision 1 of the rules of lists cannot be used: limits: the items have no")

@@ -119,6 +119,7 @@ def cause_errors(client: httpx.Client, method: str, path: str) -> Iterator[httpx
             b"{}",
             b'{"user": "nobody"}',
             b'{"hidden": true}',
+            b'{"items": [{"id": "nobody", "hidden": true}]}',
             b'{"pins": [], "limits": [], "revision": 7}',
         ):
             yield client.request(method, unknown, content=body, headers=headers)

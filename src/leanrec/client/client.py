@@ -17,6 +17,7 @@ from leanrec.errors import RequestError, SettingError
 __all__ = ["Client", "RetryPolicy"]
 
 _EVENTS_OF_A_REQUEST = 500
+_ITEMS_OF_A_REQUEST = 10_000
 _LAG_SECONDS = 0.01  # of one worker behind another, usually
 _MAX_LAG_SECONDS = 0.2
 _TRY_AGAIN = frozenset([408, 429, 502, 503, 504])
@@ -184,6 +185,26 @@ class Client:
                 total[name] += answer[name]
             total["rejected"] += [{**each, "position": start + each["position"]} for each in answer["rejected"]]
             total["as_of"] = max(total["as_of"], answer["as_of"])
+        return total
+
+    def change_items(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Change the stock of items, or hide them, as ``PATCH /items`` does; the key must be that of an admin.
+
+        Args:
+            items: ``id``, and ``in_stock`` or ``hidden``, or both.
+
+        Returns the number of items that were ``changed``, and the ``unknown`` ids.
+
+        Raises RequestError if that could not be done in time: some may be changed, and sending all again does no harm. The status
+        is 404 if no item of a part of 10,000 is known.
+        """
+        total: dict[str, Any] = {"changed": 0, "unknown": []}
+        end = time.monotonic() + self.policy.event_seconds
+        for start in range(0, len(items), _ITEMS_OF_A_REQUEST):
+            part = [dict(each) for each in items[start : start + _ITEMS_OF_A_REQUEST]]
+            answer = self._ask("PATCH", "/items", {"items": part}, end - time.monotonic())
+            total["changed"] += answer["changed"]
+            total["unknown"] += answer["unknown"]
         return total
 
     def read_list_rules(self) -> dict[str, Any]:

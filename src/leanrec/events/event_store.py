@@ -39,8 +39,18 @@ class EventStore(EventReader):
         """Write the content of items. Returns when they are on disk."""
 
     @abc.abstractmethod
-    def set_hidden(self, items: Sequence[Id], *, hidden: bool) -> None:
-        """Write that items are hidden, or shown again. Returns when it is on disk."""
+    def set_hidden(self, items: Sequence[Id], *, hidden: bool, by_stock: bool = False) -> tuple[Id, ...]:
+        """Write that items are hidden, or shown again. Returns when it is on disk.
+
+        An item is hidden for two reasons, and each is kept by itself: it is out of stock, or it was hidden by a decision.
+
+        Args:
+            items: external ids.
+            hidden: whether the reason holds.
+            by_stock: the reason is the stock.
+
+        Returns the items that are hidden now, or shown: those to show may be hidden for the other reason.
+        """
 
     @abc.abstractmethod
     def replace_list_rules(self, rules: str, revision: int) -> StoredRules:

@@ -12,7 +12,15 @@ from leanrec.data.vocabulary import Id
 from leanrec.events.records import ServedList
 from leanrec.events.user_events import UserEvent, to_milliseconds
 
-__all__ = ["build_event_row", "build_list_row", "index_shown", "read_list_row", "select_new", "to_stored_id"]
+__all__ = [
+    "build_event_row",
+    "build_list_row",
+    "change_reasons",
+    "index_shown",
+    "read_list_row",
+    "select_new",
+    "to_stored_id",
+]
 
 _LARGEST = 2**63
 _encode = msgspec.json.Encoder().encode
@@ -122,3 +130,9 @@ def read_list_row(row: Sequence[Any]) -> ServedList:
         rung or "full",
         None if drawn is None else tuple(json.loads(drawn)),
     )
+
+
+def change_reasons(reasons: int, *, hidden: bool, by_stock: bool) -> int:
+    """The reasons for which an item is hidden (1 = by a decision, 2 = out of stock, 3 = both) after one of them changes."""
+    reason = 2 if by_stock else 1
+    return reasons | reason if hidden else reasons & ~reason

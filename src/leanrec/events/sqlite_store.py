@@ -28,7 +28,7 @@ from leanrec.events.records import (
     StorageLimits,
     StoredRules,
 )
-from leanrec.events.rows import build_list_row, to_stored_id
+from leanrec.events.rows import build_list_row, change_reasons, to_stored_id
 from leanrec.events.seals import digest_user, seal_row
 from leanrec.events.sqlite_reader import (
     SQLiteEventReader,
@@ -198,18 +198,23 @@ class SQLiteEventStore(SQLiteEventReader, ClosableEventStore):
 
         self._wait(self._submit(write))
 
-    def set_hidden(self, items: Sequence[Id], *, hidden: bool) -> None:
-        """Write that items are hidden, or that they are shown again. Returns when it is on disk."""
-        rows = [(to_stored_id(item), int(hidden)) for item in items]
+    def set_hidden(self, items: Sequence[Id], *, hidden: bool, by_stock: bool = False) -> tuple[Id, ...]:
+        """Write that items are hidden, or that they are shown again; see `EventStore.set_hidden`."""
+        ids = [to_stored_id(item) for item in items]
         insert = """
             INSERT INTO hidden (id, hidden, checksum) VALUES (?, ?, ?)
             ON CONFLICT (id) DO UPDATE SET hidden = excluded.hidden, checksum = excluded.checksum
         """
+        find = "SELECT id, hidden, checksum FROM hidden WHERE id = ?"
 
-        def write(connection: sqlite3.Connection) -> None:
+        def write(connection: sqlite3.Connection) -> tuple[Id, ...]:
+            before = dict(row for item in ids for row in self._read(connection, find, (item,)))
+            rows = [(item, change_reasons(before.get(item, 0), hidden=hidden, by_stock=by_stock)) for item in ids]
             connection.executemany(insert, [(*row, seal_row(*row)) for row in rows])
+            return tuple(item for item, reasons in rows if bool(reasons) == hidden)
 
-        self._wait(self._submit(write))
+        changed: tuple[Id, ...] = self._wait(self._submit(write))
+        return changed
 
     def replace_list_rules(self, rules: str, revision: int) -> StoredRules:
         """Write rules of lists in the place of those with a revision. Returns when they are on disk.

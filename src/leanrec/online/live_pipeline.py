@@ -228,18 +228,24 @@ class LivePipeline:
                     late = [each for each in late if str(each.user) in users]
                     version.pipeline.record_events(to_events([*early, *late]), replace=True)
 
-    def set_hidden(self, items: Sequence[Id], *, hidden: bool) -> None:
+    def set_hidden(self, items: Sequence[Id], *, hidden: bool, by_stock: bool = False) -> None:
         """Hide items in the store and both versions, or show them again; see ``Pipeline.hide_items``.
 
-        At the return it is on disk, and lists that are asked for from now on obey it. Raises UnknownIdError.
+        At the return it is on disk, and lists that are asked for from now on obey it. ``by_stock``: because an item is out of
+        stock, or back; an item that was hidden by a decision too stays so. Raises UnknownIdError.
         """
-        persist = functools.partial(self._log.set_hidden, items, hidden=hidden)
+        changed: list[Id] = []
+
+        def persist() -> list[Id]:
+            changed.extend(self._log.set_hidden(items, hidden=hidden, by_stock=by_stock))
+            return changed
+
         with self._hiding:
             change = self.pipeline.hide_items if hidden else self.pipeline.show_items
             change(items, persist=persist)
             if self.trial is not None:
                 pipeline = self.trial.pipeline
-                (pipeline.hide_items if hidden else pipeline.show_items)(items, replayed=True)
+                (pipeline.hide_items if hidden else pipeline.show_items)(changed, replayed=True)
 
     def fix_rules(self, rules: ListRules) -> None:
         """Make all lists by these rules, whatever the log has. Raises SettingError; see ``Pipeline.use_rules``."""

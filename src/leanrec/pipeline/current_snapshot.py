@@ -90,17 +90,16 @@ class CurrentSnapshot:
         return item in self._hidden
 
     def set_hidden(
-        self, ids: Iterable[Id], persist: Callable[[], None] | None, *, hidden: bool, replayed: bool
+        self, ids: Iterable[Id], persist: Callable[[], Iterable[Id] | None] | None, *, hidden: bool, replayed: bool
     ) -> None:
         """Hide items, or show them again; see ``Pipeline.hide_items``."""
         given = to_id_list("ids", ids)
         items = self.snapshot.catalog.items
         if not replayed:
             items.rows(given)
-        changed = frozenset(items.normalize_id(each) for each in given)
         with self._replacing:
-            if persist is not None:
-                persist()
+            persisted = None if persist is None else persist()
+            changed = frozenset(items.normalize_id(each) for each in (given if persisted is None else persisted))
             self._hidden = self._hidden | changed if hidden else self._hidden - changed
             snapshot = self.snapshot
             self.snapshot = snapshot.with_hidden(find_known(snapshot.catalog.items, self._hidden))

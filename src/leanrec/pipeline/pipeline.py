@@ -698,7 +698,7 @@ class Pipeline:
         return self._current.add_items(ids, table, persist)
 
     def hide_items(
-        self, ids: Iterable[Id], *, persist: Callable[[], None] | None = None, replayed: bool = False
+        self, ids: Iterable[Id], *, persist: Callable[[], Iterable[Id] | None] | None = None, replayed: bool = False
     ) -> None:
         """Hide items from the next list on: of users, of similar items, of the fallback and of all users.
 
@@ -707,13 +707,14 @@ class Pipeline:
 
         Args:
             ids: external ids.
-            persist: writes the change to disk; called before any request sees it. If it raises, nothing has changed.
+            persist: writes the change to disk; called before any request sees it. If it raises, nothing has changed. It may return
+                those of the items that are to be changed; None = all.
             replayed: an unknown id is kept for an item that is added later. False: it raises UnknownIdError.
         """
         self._current.set_hidden(ids, persist, hidden=True, replayed=replayed)
 
     def show_items(
-        self, ids: Iterable[Id], *, persist: Callable[[], None] | None = None, replayed: bool = False
+        self, ids: Iterable[Id], *, persist: Callable[[], Iterable[Id] | None] | None = None, replayed: bool = False
     ) -> None:
         """Let lists show items again that were hidden; see ``hide_items`` for the arguments."""
         self._current.set_hidden(ids, persist, hidden=False, replayed=replayed)

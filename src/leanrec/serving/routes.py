@@ -5,7 +5,7 @@ import functools
 import inspect
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.security import HTTPBearer
 
 import leanrec
+from leanrec.data.vocabulary import Id
 from leanrec.errors import SettingError
 from leanrec.events.event_reader import build_item_table
 from leanrec.events.records import ServedList
@@ -31,6 +32,8 @@ from leanrec.serving.schemas import (
     AddItemsRequest,
     AddItemsResponse,
     ChangeItemRequest,
+    ChangeItemsRequest,
+    ChangeItemsResponse,
     EventsRequest,
     EventsResponse,
     ExplainResponse,
@@ -65,6 +68,13 @@ _ROUTES = (
     ("POST", "/events", "post_events", "Record events", describe_errors(413, 422, 429, 503)),
     ("GET", "/items", "get_items", "Search items", describe_errors(422)),
     ("POST", "/items", "post_items", "Add items", describe_errors(413, 422, 429, 503)),
+    (
+        "PATCH",
+        "/items",
+        "patch_items",
+        "Change the stock of items, or hide them",
+        describe_errors(404, 413, 422, 429, 503),
+    ),
     ("PATCH", "/items/{item:path}", "patch_item", "Hide an item", describe_errors(400, 404, 413, 422, 429, 503)),
     ("DELETE", "/items/{item:path}", "delete_item", "Hide an item, as PATCH does", describe_errors(404, 422, 429, 503)),
     ("GET", "/list-rules", "get_list_rules", "Rules of lists", describe_errors()),
@@ -79,7 +89,7 @@ _ROUTES = (
     ("GET", "/metrics", "get_metrics", "Metrics", describe_errors()),
 )
 # They may wait for the disk, which must not hold the threads in which lists are made.
-_WRITES = frozenset(["post_items", "patch_item", "delete_item", "put_list_rules", "delete_user"])
+_WRITES = frozenset(["post_items", "patch_items", "patch_item", "delete_item", "put_list_rules", "delete_user"])
 _N_WRITING_THREADS = 8
 # Describes the key; it is checked before a request comes here.
 _KEY = Security(HTTPBearer(auto_error=False, scheme_name="key", description="The key of a client or an admin."))
@@ -168,13 +178,37 @@ class RouteHandlers:
         found = pipeline.catalog.search(search, limit).tolist()
         return ItemsResponse(items=[_describe_item(pipeline, row) for row in found])
 
+    def patch_items(self, request: ChangeItemsRequest) -> ChangeItemsResponse:
+        """Change the stock of many items, or hide them, as PATCH of one item does. Status 404 if none of them is known."""
+        pipeline = self.pipeline
+        changes = {pipeline.external_item_id(each.id): each for each in request.items}
+        rows = pipeline.catalog.items.rows(list(changes), missing=-1).tolist()
+        unknown = [item for item, row in zip(changes, rows, strict=True) if row < 0]
+        if len(unknown) < len(changes):  # else the first one is told as unknown
+            changes = {item: change for (item, change), row in zip(changes.items(), rows, strict=True) if row >= 0}
+        self._change_items(changes)
+        return ChangeItemsResponse(changed=len(changes), unknown=unknown)
+
+    def _change_items(self, changes: Mapping[Id, ChangeItemRequest]) -> None:
+        """Write changes of items, those that hide some first. Raises UnknownIdError."""
+        for hidden in (True, False):
+            decided = [item for item, change in changes.items() if change.hidden is hidden]
+            moved = [
+                item
+                for item, change in changes.items()
+                if change.in_stock is not hidden and change.in_stock is not None
+            ]
+            for items, by_stock in ((decided, False), (moved, True)):
+                if items:
+                    self.live.set_hidden(items, hidden=hidden, by_stock=by_stock)
+
     def patch_item(self, item: str, request: ChangeItemRequest) -> ItemDetail:
         """Hide an item, or let lists show it again. When the response arrives it is on disk, and the next list obeys it.
 
-        Lists, similar items, the fallback and the reasons leave out a hidden item. Its events are recorded as before.
+        Lists, similar items, the fallback and the reasons leave out a hidden item. Its events are recorded as before. That an item
+        is out of stock hides it too; an item that is hidden and out of stock is shown when neither holds.
         """
-        pipeline = self.pipeline
-        self.live.set_hidden([pipeline.external_item_id(item)], hidden=request.hidden)
+        self._change_items({self.pipeline.external_item_id(item): request})
         return _describe_item(self.pipeline, self.pipeline.catalog.items.row(item))
 
     def delete_item(self, item: str) -> ItemDetail:

@@ -2,9 +2,19 @@
 
 import dataclasses
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation, StrictBool, StrictInt, StrictStr
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SkipValidation,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    model_validator,
+)
 from pydantic_core import PydanticKnownError
 
 from leanrec.pipeline.lists.rules import ColumnLimit, ListRules, PinnedItem
@@ -19,6 +29,8 @@ __all__ = [
     "AddItemsRequest",
     "AddItemsResponse",
     "ChangeItemRequest",
+    "ChangeItemsRequest",
+    "ChangeItemsResponse",
     "ErrorDetail",
     "ErrorResponse",
     "EventRequest",
@@ -199,9 +211,38 @@ class AddItemsRequest(_RequestModel):
 class ChangeItemRequest(_RequestModel):
     """A change of an item."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"hidden": True}]})
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"hidden": True}, {"in_stock": False}]})
 
-    hidden: StrictBool = Field(description="true: no list shows the item. false: lists may show it again.")
+    hidden: StrictBool | None = Field(
+        default=None, description="true: no list shows the item. false: lists may show it again, if it is in stock."
+    )
+    in_stock: StrictBool | None = Field(
+        default=None,
+        description="false: no list shows the item. true: lists may show it again, unless it is hidden too.",
+    )
+
+    @model_validator(mode="after")
+    def _check_fields(self) -> Self:
+        if self.hidden is None and self.in_stock is None:
+            raise ValueError("hidden or in_stock must be given")
+        return self
+
+
+class ItemChange(ChangeItemRequest):
+    """A change of one of several items."""
+
+    id: ExternalId
+
+
+class ChangeItemsRequest(_RequestModel):
+    """Changes of items. Of two for one item the last counts."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"items": [{"id": 1, "in_stock": False}, {"id": 2, "in_stock": True}]}]},
+    )
+
+    items: list[ItemChange] = Field(min_length=1, max_length=10_000)
 
 
 def check_time_text(value: Any) -> Any:
@@ -371,13 +412,20 @@ class AddItemsResponse(BaseModel):
     unchanged: int = Field(description="Other known items; those of the fit keep their content until the next fit.")
 
 
+class ChangeItemsResponse(BaseModel):
+    """Which items were changed."""
+
+    changed: int = Field(description="Items that are known, each counted once.")
+    unknown: list[ResponseId] = Field(description="Ids of no item, for which nothing was kept.")
+
+
 class ItemDetail(BaseModel):
     """An item."""
 
     id: ResponseId
     title: str
     content: dict[str, Any] = {}
-    hidden: bool = Field(description="No list shows the item.")
+    hidden: bool = Field(description="No list shows the item: it is hidden, or out of stock.")
 
 
 class ItemsResponse(BaseModel):

@@ -68,9 +68,10 @@ class SharedLog(SQLiteEventStore, SharedEventStore):
         super().add_items(contents)
         self._revise("item", list(contents))
 
-    def set_hidden(self, items: Sequence[Id], *, hidden: bool) -> None:
-        super().set_hidden(items, hidden=hidden)
+    def set_hidden(self, items: Sequence[Id], *, hidden: bool, by_stock: bool = False) -> tuple[Id, ...]:
+        changed = super().set_hidden(items, hidden=hidden, by_stock=by_stock)
         self._revise("hidden", items)
+        return changed
 
     def changed_items(self, after: int) -> list[tuple[Id, dict[str, Any]]]:
         return [each for each in self.item_contents() if self.revisions["item", each[0]] > after]

@@ -36,8 +36,9 @@ class Remote(RemoteEventStore):
         super().__init__(SQLiteEventReader(path), path)
         self.asked: list[Any] = []
 
-    def set_hidden(self, items: Any, *, hidden: bool) -> None:
-        self.asked.append((items, hidden))
+    def set_hidden(self, items: Any, *, hidden: bool, by_stock: bool = False) -> tuple[Any, ...]:
+        self.asked.append((items, hidden, by_stock))
+        return tuple(items)
 
     def replace_list_rules(self, rules: str, revision: int) -> StoredRules:
         self.asked.append((rules, revision))
@@ -113,7 +114,7 @@ def test_rules_are_checked_written_and_hold_when_the_change_comes_back(live: Str
 def test_items_are_hidden_when_the_change_comes_back(live: StreamedPipeline) -> None:
     live.set_hidden([100], hidden=True)
     assert not live.pipeline.is_hidden(100)
-    assert live._remote.asked == [([100], True)]  # type: ignore[attr-defined]
+    assert live._remote.asked == [([100], True, False)]  # type: ignore[attr-defined]
     live.apply_change(HideItems([100], hidden=True))
     assert live.pipeline.is_hidden(100)
     live.apply_change(HideItems([100], hidden=False))

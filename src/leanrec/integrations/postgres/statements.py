@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from leanrec.data.vocabulary import Id
@@ -127,15 +127,20 @@ async def write_items(rows: Sequence[tuple[Id, str]], connection: Any) -> None:
     await _notify(connection)
 
 
-async def write_hidden(rows: Sequence[tuple[Id, int]], connection: Any) -> None:
-    """Write which items are hidden (1) or shown again (0)."""
+async def write_hidden(ids: Sequence[Id], change: Callable[[int], int], connection: Any) -> list[tuple[Id, int]]:
+    """Change the reasons for which items are hidden, and return them (0 = it is shown)."""
     revision = await connection.fetchval(_NEXT_REVISION)
+    select = "SELECT id, hidden FROM leanrec.hidden WHERE id = ANY ($1::jsonb[])"
+    found = await connection.fetch(select, [_encode_id(item) for item in ids])
+    before = {json.loads(item): reasons for item, reasons in found}
+    rows = [(item, change(before.get(item, 0))) for item in ids]
     insert = """
         INSERT INTO leanrec.hidden (id, hidden, revision, checksum) VALUES ($1, $2, $3, $4)
         ON CONFLICT (id) DO UPDATE SET hidden = excluded.hidden, revision = excluded.revision, checksum = excluded.checksum
     """
     await connection.executemany(insert, [(_encode_id(row[0]), row[1], revision, seal_row(*row)) for row in rows])
     await _notify(connection)
+    return rows
 
 
 async def write_rules(rules: str, revision: int, connection: Any) -> StoredRules:

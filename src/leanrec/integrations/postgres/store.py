@@ -25,7 +25,7 @@ from leanrec.events.records import (
     StorageLimits,
     StoredRules,
 )
-from leanrec.events.rows import build_list_row, to_stored_id
+from leanrec.events.rows import build_list_row, change_reasons, to_stored_id
 from leanrec.events.seals import digest_user, seal_row
 from leanrec.events.shared_store import LogHead, SharedEventStore
 from leanrec.events.user_events import UserEvent
@@ -176,10 +176,12 @@ class PostgresEventStore(PostgresEventReader, SharedEventStore):
         rows = [(to_stored_id(item), json.dumps(content)) for item, content in contents.items()]
         self._wait(self._submit(functools.partial(statements.write_items, rows)))
 
-    def set_hidden(self, items: Sequence[Id], *, hidden: bool) -> None:
-        """Write that items are hidden, or that they are shown again. Returns when it is on disk."""
-        rows = [(to_stored_id(item), int(hidden)) for item in items]
-        self._wait(self._submit(functools.partial(statements.write_hidden, rows)))
+    def set_hidden(self, items: Sequence[Id], *, hidden: bool, by_stock: bool = False) -> tuple[Id, ...]:
+        """Write that items are hidden, or that they are shown again; see `EventStore.set_hidden`."""
+        change = functools.partial(change_reasons, hidden=hidden, by_stock=by_stock)
+        ids = [to_stored_id(item) for item in items]
+        rows = self._wait(self._submit(functools.partial(statements.write_hidden, ids, change)))
+        return tuple(item for item, reasons in rows if bool(reasons) == hidden)
 
     def replace_list_rules(self, rules: str, revision: int) -> StoredRules:
         """Write rules of lists in the place of those with a revision. Returns when they are on disk.

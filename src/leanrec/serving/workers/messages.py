@@ -120,10 +120,17 @@ class AddItems(msgspec.Struct, tag=True, frozen=True):
 
 
 class HideItems(msgspec.Struct, tag=True, frozen=True):
-    """A change: items that no list shows, or may show again."""
+    """A change: items that no list shows, or may show again.
+
+    Attributes:
+        items: external ids.
+        hidden: no list shows them.
+        by_stock: in a request: because they are out of stock, or back.
+    """
 
     items: list[Id]
     hidden: bool
+    by_stock: bool = False
 
 
 class ForgetUser(msgspec.Struct, tag=True, frozen=True):

@@ -23,7 +23,7 @@ from leanrec.serving.workers import messages
 from leanrec.serving.workers.messages import decode_message, encode_message, make_error, read_message
 from leanrec.serving.workers.reader_proxy import ReaderProxy
 
-__all__ = ["RemoteEventStore", "StreamTarget", "bind_remotely"]
+__all__ = ["ChangeResult", "RemoteEventStore", "StreamTarget", "bind_remotely"]
 
 _WAIT_SECONDS = 10.0
 _SILENT_SECONDS = 5.0  # the owner sends its status four times a second
@@ -34,6 +34,9 @@ _MAX_UNSENT = 32 * 2**20  # bytes
 
 _Result = TypeVar("_Result")
 _Stored = tuple[AppendResult, RecordResult]
+ChangeResult = (
+    AddItemsResult | tuple[Id, ...] | ForgottenUser | StoredRules
+)  # of items, of hidden ones, of a user, of rules
 
 
 class StreamTarget(Protocol):
@@ -52,7 +55,7 @@ class StreamTarget(Protocol):
     async def apply_events(self, appended: AppendResult) -> RecordResult:
         """Apply the next events of the log."""
 
-    async def apply_change(self, change: messages.Change) -> AddItemsResult | ForgottenUser | StoredRules | None:
+    async def apply_change(self, change: messages.Change) -> ChangeResult:
         """Apply a change of items or users. Raises LeanrecError if it cannot be applied."""
 
     def note_freshness(self, seconds: float) -> None:
@@ -176,9 +179,11 @@ class RemoteEventStore(ReaderProxy, EventStore):
         result: AddItemsResult = self._ask_and_wait(lambda number: messages.ChangeLog(number, messages.AddItems(items)))
         return result
 
-    def set_hidden(self, items: Sequence[Id], *, hidden: bool) -> None:
+    def set_hidden(self, items: Sequence[Id], *, hidden: bool, by_stock: bool = False) -> tuple[Id, ...]:
         """Write that items are hidden, or shown again. Returns when it is on disk and this worker obeys it."""
-        self._ask_and_wait(lambda number: messages.ChangeLog(number, messages.HideItems(list(items), hidden)))
+        change = messages.HideItems(list(items), hidden, by_stock)
+        changed: tuple[Id, ...] = self._ask_and_wait(lambda number: messages.ChangeLog(number, change))
+        return changed
 
     def replace_list_rules(self, rules: str, revision: int) -> StoredRules:
         """Write rules of lists in the place of those with a revision. Returns when they are on disk and this worker obeys them."""

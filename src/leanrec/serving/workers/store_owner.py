@@ -226,10 +226,11 @@ class StoreOwner:
     def _write_change(self, change: messages.Change) -> messages.Change:
         """Write a change to the log, and return it as the workers get it."""
         match change:
-            case messages.AddItems(items):
-                self.log.add_items(dict(items))
-            case messages.HideItems(hidden_items, hidden):
-                self.log.set_hidden(hidden_items, hidden=hidden)
+            case messages.AddItems(contents):
+                self.log.add_items(dict(contents))
+            case messages.HideItems(items, hidden, by_stock):
+                changed = self.log.set_hidden(items, hidden=hidden, by_stock=by_stock)
+                return messages.HideItems(list(changed), hidden)
             case messages.ForgetUser(user) if user is not None:
                 return messages.ForgetUser(user, self.log.forget_user(user))
             case messages.ReplaceRules(rules, revision):

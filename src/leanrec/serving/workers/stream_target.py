@@ -18,7 +18,7 @@ from leanrec.serving.event_requests import EventRecorder
 from leanrec.serving.monitoring.server_log import log_event
 from leanrec.serving.prometheus import ServingMetrics
 from leanrec.serving.workers.messages import Change, ForgetUser, HideItems, ReplaceRules
-from leanrec.serving.workers.remote_store import RemoteEventStore
+from leanrec.serving.workers.remote_store import ChangeResult, RemoteEventStore
 
 __all__ = ["StreamRecorder", "StreamedPipeline"]
 
@@ -58,11 +58,11 @@ class StreamedPipeline(FollowedPipeline):
         result: AddItemsResult = persist()
         return result
 
-    def set_hidden(self, items: Sequence[Id], *, hidden: bool) -> None:
+    def set_hidden(self, items: Sequence[Id], *, hidden: bool, by_stock: bool = False) -> None:
         """Hide items in the log and all workers, or show them again. Raises UnknownIdError."""
         change = self.pipeline.hide_items if hidden else self.pipeline.show_items
         _check_only(lambda stop: change(items, persist=stop))
-        self._remote.set_hidden(items, hidden=hidden)
+        self._remote.set_hidden(items, hidden=hidden, by_stock=by_stock)
 
     def replace_rules(self, rules: ListRules, revision: int) -> StoredRules:
         """Make all lists by these rules in the log and all workers. Raises as `LivePipeline.replace_rules` does."""
@@ -73,14 +73,14 @@ class StreamedPipeline(FollowedPipeline):
         """Forget a user in the log and all workers."""
         return self._remote.forget_user(user)
 
-    def apply_change(self, change: Change) -> AddItemsResult | ForgottenUser | StoredRules | None:
+    def apply_change(self, change: Change) -> ChangeResult:
         """Apply a change that is in the log. Raises LeanrecError if some of it cannot be applied; the rest is."""
         if isinstance(change, ForgetUser):
             assert change.forgotten is not None  # noqa: S101 - what comes back is in the log
             return self.take_forgotten(change.user, change.forgotten)
         if isinstance(change, HideItems):
             self.take_hidden(change.items, hidden=change.hidden)
-            return None
+            return tuple(change.items)
         if isinstance(change, ReplaceRules):
             return self.take_rules(StoredRules(change.revision, change.rules))
         return self.take_items(dict(change.items))
@@ -132,6 +132,6 @@ class StreamRecorder(EventRecorder):
         """Number of the last user who is forgotten."""
         return self._streamed.n_forgotten
 
-    async def apply_change(self, change: Change) -> AddItemsResult | ForgottenUser | StoredRules | None:
+    async def apply_change(self, change: Change) -> ChangeResult:
         """Apply a change of items or users, in a thread because a model may take long to take over new ones."""
         return await asyncio.to_thread(self._streamed.apply_change, change)
