@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leanrec.errors import BusyError, DataError, SourceError
-from leanrec.events import sqlite_statements, sqlite_store
+from leanrec.events import event_store, sqlite_statements, sqlite_store
 from leanrec.events.records import DataOrigin, LogSummary, RetentionPolicy, ServedList
 from leanrec.events.sqlite_reader import FORMAT_VERSION, SQLiteEventReader
 from leanrec.events.sqlite_store import SQLiteEventStore
@@ -393,9 +393,9 @@ class TestSlowDisk:
     ) -> None:
         log, other = held
         monkeypatch.setattr(sqlite_store, "_WAIT_SECONDS", 0.05)
-        monkeypatch.setattr(sqlite_store, "_MAX_WAITING_LISTS", 3)
-        monkeypatch.setattr(sqlite_store, "_QUEUE_SIZE", 2)
-        monkeypatch.setattr(sqlite_store, "_MAX_WAITING_EVENTS", 3)
+        monkeypatch.setattr(event_store, "MAX_WAITING_LISTS", 3)
+        monkeypatch.setattr(event_store, "_QUEUE_SIZE", 2)
+        monkeypatch.setattr(event_store, "_MAX_WAITING_EVENTS", 3)
         with pytest.raises(SourceError, match="did not confirm"):
             log.append([make_event(0)])
         for number in range(10):

@@ -2,16 +2,23 @@
 
 import abc
 import asyncio
+import collections
+import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any, Self, TypeVar
 
 from leanrec.data.vocabulary import Id
+from leanrec.errors import BusyError, SourceError
 from leanrec.events.event_reader import EventReader
-from leanrec.events.records import AppendResult, DataOrigin, ForgottenUser, ServedList, StoredRules
+from leanrec.events.records import AppendResult, DataOrigin, ForgottenUser, RetentionPolicy, ServedList, StoredRules
 from leanrec.events.user_events import UserEvent
 
-__all__ = ["ClosableEventStore", "EventStore"]
+__all__ = ["MAX_WAITING_LISTS", "ClosableEventStore", "EventStore"]
 
+_QUEUE_SIZE = 10_000
+_MAX_WAITING_EVENTS = 200_000  # about 100 MB
+MAX_WAITING_LISTS = 20_000  # about 10 MB; more are not kept: a disk or server that hangs must not fill the memory
 _Result = TypeVar("_Result")
 
 
@@ -77,7 +84,17 @@ class EventStore(EventReader):
 
 
 class ClosableEventStore(EventStore):
-    """An event store that is closed by its opener."""
+    """An event store that is closed by its opener, and written by one thread: what waits for that thread, and for how long.
+
+    Attributes:
+        retention: how long served lists are kept.
+    """
+
+    retention: RetentionPolicy
+    _is_open: bool
+    _n_waiting: int  # events that wait to be written
+    _writing_since: float | None
+    _served: collections.deque[ServedList]
 
     def __enter__(self) -> Self:
         return self
@@ -85,10 +102,75 @@ class ClosableEventStore(EventStore):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    @abc.abstractmethod
+    def longest_wait(self) -> float:
+        """Seconds after which a write that is not confirmed is no longer waited for."""
+
     @abc.abstractmethod
     def close(self) -> None:
         """Write what is waiting, and close the store. Calling it again does nothing."""
 
     @abc.abstractmethod
+    def submit(self, user_events: Sequence[UserEvent]) -> Future[AppendResult]:
+        """Give events to the writer, as ``append`` does, without waiting. The future is done when they are on disk."""
+
     def append(self, user_events: Sequence[UserEvent]) -> AppendResult:
-        """Write events, except those whose id is there already. Returns when they are on disk."""
+        """Write events, except those whose id is there already. Returns when they are on disk.
+
+        Raises BusyError, with nothing stored, if too many writes wait, and SourceError if the store cannot be written.
+        """
+        return self._wait(self.submit(user_events))
+
+    async def wait_async(self, done: asyncio.Future[_Result]) -> _Result:
+        """The result of a write in an event loop, which goes on meanwhile. A write that takes too long is not cancelled.
+
+        Raises SourceError if the store does not answer in time.
+        """
+        if not (await asyncio.wait((done,), timeout=self.longest_wait))[0]:
+            raise self._make_timeout_error()
+        return done.result()
+
+    def append_served(self, served: ServedList) -> None:
+        """Write a served list, and delete old ones from time to time.
+
+        Returns at once; a list that cannot be written is counted in ``n_lost``.
+        """
+        if not self.retention.max_lists:
+            return
+        self._check_open()
+        if len(self._served) >= MAX_WAITING_LISTS:
+            self.n_lost += 1
+        else:
+            self._served.append(served)
+
+    def waiting_seconds(self) -> float:
+        """For how long the writer has worked on the same transaction; 0 if it waits for work."""
+        since = self._writing_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def _wait(self, done: Future[_Result]) -> _Result:
+        """The result of a write. Raises SourceError if the store does not answer in time."""
+        try:
+            return done.result(self.longest_wait)
+        except TimeoutError:
+            raise self._make_timeout_error() from None
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise SourceError(f"The event log {self.name} is closed. Open it again to write.")
+
+    def _check_room(self, n_events: int, n_writes: int) -> None:
+        """Raise BusyError if these events, or one more write, must not wait too."""
+        is_full = self._n_waiting > 0 and self._n_waiting + n_events > _MAX_WAITING_EVENTS
+        if is_full or n_writes >= _QUEUE_SIZE:
+            raise BusyError(
+                f"At most {_QUEUE_SIZE:,} writes and {_MAX_WAITING_EVENTS:,} events may wait for the event log {self.name}. "
+                "Nothing of this one was stored: send it again after a second."
+            )
+
+    def _make_timeout_error(self) -> SourceError:
+        return SourceError(
+            f"The event log {self.name} did not confirm a write within {self.longest_wait:g} s. It may still be stored: send it "
+            "again with the same ids."
+        )

@@ -1,6 +1,5 @@
 """Event store in one SQLite file (WAL mode, one writer thread); an accepted event is on disk."""
 
-import asyncio
 import collections
 import contextlib
 import dataclasses
@@ -13,10 +12,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from leanrec.data.vocabulary import Id
-from leanrec.errors import BusyError, DataError, SourceError
+from leanrec.errors import DataError, SourceError
 from leanrec.events.event_store import ClosableEventStore
 from leanrec.events.lock import FileLock
 from leanrec.events.records import (
@@ -42,10 +41,7 @@ from leanrec.events.user_events import UserEvent, to_milliseconds
 __all__ = ["SQLiteEventStore"]
 
 _BATCH_SIZE = 512
-_QUEUE_SIZE = 10_000
-_MAX_WAITING_EVENTS = 200_000  # about 100 MB
 _MAX_TRANSACTION_EVENTS = 20_000  # about 0.2 s; later jobs wait for the next transaction
-_MAX_WAITING_LISTS = 20_000  # more are not kept: a disk that hangs must not fill the memory
 _WAIT_SECONDS = 10  # for a write; a disk that hangs must not hold the threads of a server
 _LOOK_EVERY = 1.0  # seconds between two looks at the disk, if nothing is written
 _LOOK_WRITING_EVERY = 0.05  # and if something is
@@ -55,7 +51,6 @@ _CHECKPOINT_MILLISECONDS = 2000  # to wait for the readers of the old rows of a 
 _FORGOTTEN_SECONDS = 60  # in which lists that were made before their user was forgotten may still arrive
 
 _WriteFunction = Callable[[sqlite3.Connection], Any]
-_Result = TypeVar("_Result")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,26 +156,9 @@ class SQLiteEventStore(SQLiteEventReader, ClosableEventStore):
 
         self._wait(self._submit(write))
 
-    def append(self, user_events: Sequence[UserEvent]) -> AppendResult:
-        """Write events, except those whose id is there already. Returns when they are on disk.
-
-        Raises BusyError, with nothing stored, if too many writes wait, and SourceError if the file cannot be written.
-        """
-        result: AppendResult = self._wait(self.submit(user_events))
-        return result
-
     def submit(self, user_events: Sequence[UserEvent]) -> "Future[AppendResult]":
         """Give events to the writer, as ``append`` does, without waiting. The future is done when they are on disk."""
         return self._submit(None, user_events)
-
-    async def wait_async(self, done: "asyncio.Future[_Result]") -> "_Result":
-        """The result of a write in an event loop, which goes on meanwhile. A write that takes too long is not cancelled.
-
-        Raises SourceError if the disk does not answer in time.
-        """
-        if not (await asyncio.wait((done,), timeout=_WAIT_SECONDS))[0]:
-            raise self._make_timeout_error()
-        return done.result()
 
     def add_items(self, contents: Mapping[Id, Mapping[str, Any]]) -> None:
         """Write the content of items, for a later restart of the server. Returns when they are on disk.
@@ -230,20 +208,6 @@ class SQLiteEventStore(SQLiteEventReader, ClosableEventStore):
 
         stored: StoredRules = self._wait(self._submit(write))
         return stored
-
-    def append_served(self, served: ServedList) -> None:
-        """Write a served list, and delete old ones from time to time.
-
-        Returns at once; a list that cannot be written is counted in ``n_lost``.
-        """
-        if not self.retention.max_lists:
-            return
-        if not self._is_open:
-            raise SourceError(f"The event log {self.path} is closed. Open it again to write.")
-        if len(self._served) >= _MAX_WAITING_LISTS:
-            self.n_lost += 1
-            return
-        self._served.append(served)
 
     def forget_user(self, user: Id) -> ForgottenUser:
         """Delete the events and served lists of a user. At the return the id is in none of the files of the store.
@@ -303,35 +267,16 @@ class SQLiteEventStore(SQLiteEventReader, ClosableEventStore):
         job = _WriteJob(write, Future(), events, adds)
         job.done.set_running_or_notify_cancel()  # no caller can cancel it
         with self._submitting:
-            if not self._is_open:
-                raise SourceError(f"The event log {self.path} is closed. Open it again to write.")
-            is_full = self._n_waiting > 0 and self._n_waiting + len(events) > _MAX_WAITING_EVENTS
-            if is_full or self._jobs.qsize() >= _QUEUE_SIZE:
-                raise BusyError(
-                    f"At most {_QUEUE_SIZE:,} writes and {_MAX_WAITING_EVENTS:,} events may wait for the event log "
-                    f"{self.path}. Nothing of this one was stored: send it again after a second."
-                )
+            self._check_open()
+            self._check_room(len(events), self._jobs.qsize())
             self._n_waiting += len(events)
             self._jobs.put(job)
         return job.done
 
-    def _wait(self, done: "Future[Any]") -> Any:
-        """The result of a write. Raises SourceError if the disk does not answer in time."""
-        try:
-            return done.result(_WAIT_SECONDS)
-        except TimeoutError:
-            raise self._make_timeout_error() from None
-
-    def _make_timeout_error(self) -> SourceError:
-        return SourceError(
-            f"The event log {self.path} did not confirm a write within {_WAIT_SECONDS} s: the disk does not answer. "
-            "It may still be stored: send it again with the same ids."
-        )
-
-    def waiting_seconds(self) -> float:
-        """For how long the writer has worked on the same transaction; 0 if it waits for work."""
-        since = self._writing_since
-        return 0.0 if since is None else time.monotonic() - since
+    @property
+    def longest_wait(self) -> float:
+        """Seconds after which a disk that does not answer is no longer waited for."""
+        return _WAIT_SECONDS
 
     @contextlib.contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:

@@ -14,7 +14,8 @@ from concurrent.futures import Future
 from typing import Any, Self, TypeVar
 
 from leanrec.data.vocabulary import Id
-from leanrec.errors import BusyError, SourceError
+from leanrec.errors import SourceError
+from leanrec.events.event_store import MAX_WAITING_LISTS
 from leanrec.events.locations import hide_password
 from leanrec.events.records import (
     AppendResult,
@@ -43,10 +44,7 @@ from leanrec.integrations.postgres.schema import create_tables
 __all__ = ["PostgresEventStore"]
 
 _Result = TypeVar("_Result")
-_QUEUE_SIZE = 10_000
-_MAX_WAITING_EVENTS = 200_000
 _MAX_TRANSACTION_EVENTS = 20_000
-_MAX_WAITING_LISTS = 20_000  # about 10 MB; more are lost while the server is away
 _DELETE_EVERY = 1000  # served lists between two deletions of old ones
 _WRITE_LISTS_EVERY = 0.02  # seconds
 _POLL_EVERY = 1.0  # seconds between two looks where no notification comes
@@ -153,23 +151,9 @@ class PostgresEventStore(PostgresEventReader, SharedEventStore):
             self.check_origin(origin)
         self._wait(self._submit(functools.partial(statements.bind, origin)))
 
-    def append(self, user_events: Sequence[UserEvent]) -> AppendResult:
-        """Write events, except those whose id is there already. Returns when they are on disk.
-
-        Raises BusyError, with nothing stored, if too many writes wait, and SourceError if the server does not answer.
-        """
-        result: AppendResult = self._wait(self.submit(user_events))
-        return result
-
     def submit(self, user_events: Sequence[UserEvent]) -> "Future[AppendResult]":
         """Give events to the writer, as ``append`` does, without waiting."""
         return self._submit(None, user_events)
-
-    async def wait_async(self, done: "asyncio.Future[_Result]") -> "_Result":
-        """The result of a write, which is not cancelled. Raises SourceError if the server does not answer in time."""
-        if not (await asyncio.wait((done,), timeout=self._longest_wait))[0]:
-            raise self._make_timeout_error()
-        return done.result()
 
     def add_items(self, contents: Mapping[Id, Mapping[str, Any]]) -> None:
         """Write the content of items. Returns when it is on disk. That of an item that is there already is replaced."""
@@ -191,17 +175,6 @@ class PostgresEventStore(PostgresEventReader, SharedEventStore):
         stored: StoredRules = self._wait(self._submit(functools.partial(statements.write_rules, rules, revision)))
         return stored
 
-    def append_served(self, served: ServedList) -> None:
-        """Write a served list. Returns at once; a list that cannot be written is counted in ``n_lost``."""
-        if not self.retention.max_lists:
-            return
-        if not self._is_open:
-            raise self._make_closed_error()
-        if len(self._served) >= _MAX_WAITING_LISTS:
-            self.n_lost += 1
-            return
-        self._served.append(served)
-
     def forget_user(self, user: Id) -> ForgottenUser:
         """Delete the events and served lists of a user in one transaction; 12 and "12" are one id.
 
@@ -218,11 +191,6 @@ class PostgresEventStore(PostgresEventReader, SharedEventStore):
     def flush(self) -> None:
         """Return when all writes submitted so far are on disk."""
         self._wait(self._submit(_do_nothing))
-
-    def waiting_seconds(self) -> float:
-        """For how long the same transaction has been written; 0 while nothing is."""
-        since = self._writing_since
-        return 0.0 if since is None else time.monotonic() - since
 
     def read_head(self) -> LogHead:
         """How far the log has been written. Raises SourceError if the server does not answer."""
@@ -268,7 +236,7 @@ class PostgresEventStore(PostgresEventReader, SharedEventStore):
                 raise translate_error(self.name, error) from error
 
     @property
-    def _longest_wait(self) -> float:
+    def longest_wait(self) -> float:
         """For the answer to a write: a connection, and the longest statement."""
         return self.limits.connect + self.limits.answer
 
@@ -276,36 +244,15 @@ class PostgresEventStore(PostgresEventReader, SharedEventStore):
         job = _Write(write, Future(), events)
         job.done.set_running_or_notify_cancel()  # no caller can cancel it
         with self._counting:
-            if not self._is_open:
-                raise self._make_closed_error()
+            self._check_open()
             problem = self.guard.find_problem()
             if problem is not None:
                 raise problem
-            is_full = self._n_waiting > 0 and self._n_waiting + len(events) > _MAX_WAITING_EVENTS
-            if is_full or len(self._writes) >= _QUEUE_SIZE:
-                raise BusyError(
-                    f"At most {_QUEUE_SIZE:,} writes and {_MAX_WAITING_EVENTS:,} events may wait for the event log {self.name}. "
-                    "Nothing of this one was stored: send it again after a second."
-                )
+            self._check_room(len(events), len(self._writes))
             self._n_waiting += len(events)
             self._writes.append(job)
         self._loop.call_soon_threadsafe(self._wake.set)
         return job.done
-
-    def _wait(self, done: "Future[_Result]") -> "_Result":
-        try:
-            return done.result(self._longest_wait)
-        except TimeoutError:
-            raise self._make_timeout_error() from None
-
-    def _make_timeout_error(self) -> SourceError:
-        return SourceError(
-            f"The event log {self.name} did not confirm a write within {self._longest_wait:g} s. It may still be stored: send it "
-            "again with the same ids."
-        )
-
-    def _make_closed_error(self) -> SourceError:
-        return SourceError(f"The event log {self.name} is closed. Open it again to write.")
 
     async def _run(self) -> None:
         """Write what waits, until the store is closed and nothing waits."""
@@ -350,7 +297,7 @@ class PostgresEventStore(PostgresEventReader, SharedEventStore):
                 await statements.delete_old_lists(kept.connection, self.retention)
         except Exception as error:  # noqa: BLE001 - a list that is written again replaces itself
             kept.drop(error)
-            self._served.extendleft(reversed(lists[-_MAX_WAITING_LISTS:]))
+            self._served.extendleft(reversed(lists[-MAX_WAITING_LISTS:]))
 
     async def _write_list_part(self, kept: "_KeptConnection", lists: Sequence[ServedList]) -> None:
         """Write lists; if the server refuses one of them, that one is counted."""

@@ -199,8 +199,7 @@ class StoreOwner:
                 raise SourceError(f"A worker must send requests. Got {type(message).__name__}.")
 
     def _submit(self, events: Sequence[UserEvent]) -> "Future[AppendResult]":
-        done: Future[AppendResult] = self.log.submit(events)
-        return done
+        return self.log.submit(events)
 
     def _call(self, function: Callable[..., None], *args: Any) -> None:
         """Call a function in the loop, from any thread."""
