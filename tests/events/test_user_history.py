@@ -6,6 +6,16 @@ from hypothesis import strategies as st
 
 from leanrec.events.user_history import UserHistory
 
+
+def test_events_of_weight_zero_are_only_seen() -> None:
+    rows = [(3, 0, 1, 0.0, np.nan), (4, 0, 2, 2.0, np.nan), (4, 0, 3, 1.0, np.nan)]
+    queries = UserHistory.from_rows(rows).to_queries(-1, 10)
+    assert queries.history.indices.tolist() == [4]
+    assert queries.history.data.tolist() == [3.0]
+    assert queries.seen.indices.tolist() == [3, 4]  # type: ignore[union-attr]
+    assert queries.ratings is None
+
+
 EVENTS = st.lists(
     st.tuples(st.integers(0, 5), st.sampled_from([0.0, 0.5, 1.0, 3.0]), st.sampled_from([np.nan, 1.0, 4.5])),
     max_size=12,
@@ -40,12 +50,3 @@ def test_queries_equal_a_sum_event_by_event(events: list[tuple[int, float, float
         np.testing.assert_array_equal(queries.ratings.toarray()[0], ratings)
     assert queries.sequences is not None
     assert queries.sequences[0].tolist() == sequence
-
-
-def test_events_of_weight_zero_are_only_seen() -> None:
-    rows = [(3, 0, 1, 0.0, np.nan), (4, 0, 2, 2.0, np.nan), (4, 0, 3, 1.0, np.nan)]
-    queries = UserHistory.from_rows(rows).to_queries(-1, 10)
-    assert queries.history.indices.tolist() == [4]
-    assert queries.history.data.tolist() == [3.0]
-    assert queries.seen.indices.tolist() == [3, 4]  # type: ignore[union-attr]
-    assert queries.ratings is None
