@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from leanrec.compression.weights.packed_weights import PackedWeights, count_weight_bytes
-from leanrec.compression.weights.pruning import find_weights, prune
+from leanrec.compression.weights.pruning import find_weights, list_matrices, prune
 from leanrec.data.dataset import Dataset
 from leanrec.data.table import Table
 from leanrec.errors import DataError, SettingError
-from leanrec.field_checks import ArrayShape, check_fields
+from leanrec.field_checks import check_fields
 from leanrec.kernels.sparse import gather_scores
 from leanrec.protocols import Explainable, Explanation, Extendable, Scorer, Updatable
 from leanrec.retrieval.wrappers import make_wrapper_class
@@ -37,14 +36,13 @@ def pack(model: Any, *, value_bits: int = 6) -> "CompressedWeights":
 
     Raises SettingError for a model without sparse item-item weights.
     """
-    name, weights = find_weights(model)
-    if isinstance(weights, np.ndarray) or weights.shape[0] % max(1, model.n_items):
+    name, weights = _find_packable(model)
+    if isinstance(weights, np.ndarray):
         raise SettingError(
-            f"The model must have sparse item-item weights to be packed. Those of {type(model).__name__} have the shape "
-            f"{weights.shape} or are dense; prune it first."
+            f"The item-item weights must be sparse to be packed. {type(model).__name__} has dense ones; prune it."
         )
     # A matrix beside the weights, such as the projection of SANSA, is packed as well.
-    names = [name, *(other for other in _list_matrices(model) if other != name)]
+    names = [name, *(other for other in list_matrices(model) if other != name)]
     tables = {each: PackedWeights.encode(getattr(model, each), value_bits) for each in names}
     bare = dataclasses.replace(model, **dict.fromkeys(names, empty_csr(0, 0)))
     try:
@@ -54,16 +52,14 @@ def pack(model: Any, *, value_bits: int = 6) -> "CompressedWeights":
     return CompressedWeights(bare, tables)
 
 
-def _list_matrices(model: Any) -> list[str]:
-    """The fields of a model that are declared as CSR matrices of (N, N)."""
-    return [
-        field.name
-        for field in dataclasses.fields(model)
-        for rule in getattr(field.type, "__metadata__", ())
-        if isinstance(rule, ArrayShape)
-        and rule.sizes == ("N", "N")
-        and isinstance(getattr(model, field.name), sp.csr_array)
-    ]
+def _find_packable(model: Any) -> tuple[str, Float32Array | CSR]:
+    """The weights of a model, which may also be on components and items, as those of SANSA are."""
+    try:
+        return find_weights(model)
+    except SettingError:
+        if not list_matrices(model, ("2 N", "N")):
+            raise
+    return find_weights(model, ("2 N", "N"))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -202,14 +198,18 @@ class WeightCompression:
 
     def estimate_bytes(self, model: Scorer) -> float:
         """Bytes of the packed weights, without other arrays of the model. Raises SettingError for a model without weights."""
-        weights = find_weights(model)[1]
+        weights = _find_packable(model)[1]
         limit = self.bytes_per_item * model.n_items or np.inf
         if isinstance(weights, np.ndarray):
             return limit
-        return min(limit, count_weight_bytes(np.diff(weights.indptr), self.value_bits, weights.shape[1]))
+        others = (getattr(model, name) for name in list_matrices(model))
+        matrices = [weights, *(each for each in others if each is not weights)]
+        whole = sum(count_weight_bytes(np.diff(each.indptr), self.value_bits, each.shape[1]) for each in matrices)
+        # Only a matrix of items on items can be cut.
+        return min(limit, whole) if weights.shape[0] == weights.shape[1] else whole
 
     def compress(self, model: Scorer, data: Dataset, run: Run = _RUN) -> Scorer:
         """The smaller model, with the powers of ``model``. Deterministic."""
-        if self.bytes_per_item and self.estimate_bytes(model) >= self.bytes_per_item * model.n_items:
+        if self.bytes_per_item and self.estimate_bytes(model) == self.bytes_per_item * model.n_items:
             model = prune(model, data, bytes_per_item=self.bytes_per_item, value_bits=self.value_bits, run=run)
         return pack(model, value_bits=self.value_bits)

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from leanrec.compression.weights.packed_weights import count_weight_bytes
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
+from leanrec.field_checks import ArrayShape
 from leanrec.kernels.csr import entry_rows
 from leanrec.run import Run
 from leanrec.settings import check_at_least
 from leanrec.types import CSR, Float32Array, compact_indices
 
-__all__ = ["PatternSolver", "find_weights", "prune"]
+__all__ = ["PatternSolver", "find_weights", "list_matrices", "prune"]
 
 # Importance of a weight: |weight| · frequency^0.3 of the item of the history · frequency^-0.2 of the scored item. On
 # ML-1M, of exponents from 0.2 to 0.7 and from -0.7 to 0.5, and of the exact rise of the squared error by one weight
@@ -37,22 +38,35 @@ class PatternSolver(Protocol):
         ...
 
 
-def find_weights(model: Any) -> tuple[str, Float32Array | CSR]:
-    """Name and value of the field of a model that holds its item-item weights, CSR or dense (N, N).
+def find_weights(model: Any, sizes: tuple[str, ...] = ("N", "N")) -> tuple[str, Float32Array | CSR]:
+    """Name and value of the field of a model that holds its item-item weights, CSR or dense.
+
+    Args:
+        model: a fitted model.
+        sizes: declared shape of the weights, as in ``ArrayShape("N", "N")``.
 
     Raises SettingError for a model that has none.
     """
     sparse = model.item_weights() if hasattr(model, "item_weights") else None
-    for field in dataclasses.fields(model):
-        value = getattr(model, field.name)
-        if sparse is not None and value is sparse:
-            return field.name, sparse
-        if sparse is None and isinstance(value, np.ndarray) and value.shape == (model.n_items, model.n_items):
-            return field.name, value
+    for name in list_matrices(model, sizes):
+        value: Any = getattr(model, name)
+        is_dense = isinstance(value, np.ndarray)
+        if value is sparse or (sparse is None and is_dense):
+            return name, value
     raise SettingError(
         f"The model must have item-item weights, as EASE, SLIM or item-kNN have. Got {type(model).__name__}; compress its "
         "vectors instead."
     )
+
+
+def list_matrices(model: Any, sizes: tuple[str, ...] = ("N", "N")) -> list[str]:
+    """The fields of a model that are declared as matrices of these sizes, and are there."""
+    return [
+        field.name
+        for field in dataclasses.fields(model)
+        for rule in getattr(field.type, "__metadata__", ())
+        if isinstance(rule, ArrayShape) and rule.sizes == sizes and getattr(model, field.name) is not None
+    ]
 
 
 def prune(
@@ -98,8 +112,9 @@ def prune(
     solver = model.settings if isinstance(model.settings, PatternSolver) else None
     kept: Any = weights
     for factor in (1,) if solver is None else (2, 1):
+        n_before = np.inf if isinstance(kept, np.ndarray) else kept.nnz
         kept = _keep_important(kept, frequency, budget, factor)
-        if solver is not None:
+        if solver is not None and kept.nnz < n_before:  # else they are solved for already
             pattern = sp.csr_array(kept.T)
             pattern.sort_indices()
             kept = find_weights(solver.fit_pattern(data, pattern, run))[1]
