@@ -44,7 +44,8 @@ _MAPPED_FROM = 16_000_000
 # JSON takes up to 20 times its size in memory; what is large is in arrays.
 _MAX_MANIFEST = 16_000_000
 _NUMBER_KINDS = "biufUS"
-_TEXTS_AT_ONCE = 8_192
+_TEXTS_AT_ONCE = 1_024
+_HASHED_AT_ONCE = 2**20
 # Modules of the saved classes outside the modules of models, by the first part of their type id. A module that moves
 # changes its line here, and saved artifacts stay readable.
 _HOMES = {
@@ -91,6 +92,7 @@ _HOMES = {
     "compressed_factors": "leanrec.compression.compressed_factors",
     "codes.half": "leanrec.compression.vectors.half",
     "codes.product": "leanrec.compression.vectors.product",
+    "codes.axes": "leanrec.compression.vectors.axes",
     "codes.scalar": "leanrec.compression.vectors.scalar",
 }
 # Advice as calls of the library, which the command line shows as commands.
@@ -634,5 +636,9 @@ def _models() -> Any:
 
 
 def _digest(file: Path) -> str:
-    with file.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    with file.open("rb", buffering=0) as handle:
+        while block := handle.read(_HASHED_AT_ONCE):
+            digest.update(block)
+            pause()
+    return digest.hexdigest()

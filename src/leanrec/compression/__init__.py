@@ -7,8 +7,10 @@ from leanrec._lazy import export_lazily
 if TYPE_CHECKING:
     from leanrec.compression.compressed_factors import CompressedFactors as CompressedFactors
     from leanrec.compression.compressed_factors import compress_factors as compress_factors
+    from leanrec.compression.vectors.axes import AxesCodec as AxesCodec
     from leanrec.compression.vectors.half import HalfCodec as HalfCodec
     from leanrec.compression.vectors.product import ProductCodec as ProductCodec
+    from leanrec.compression.vectors.refit import refit_factors as refit_factors
     from leanrec.compression.vectors.scalar import ScalarCodec as ScalarCodec
     from leanrec.compression.weights.compressed_weights import CompressedWeights as CompressedWeights
     from leanrec.compression.weights.compressed_weights import WeightCompression as WeightCompression
@@ -20,8 +22,10 @@ __getattr__, __dir__, __all__ = export_lazily(
     __name__,
     {
         "compressed_factors": ["CompressedFactors", "compress_factors"],
+        "vectors.axes": ["AxesCodec"],
         "vectors.half": ["HalfCodec"],
         "vectors.product": ["ProductCodec"],
+        "vectors.refit": ["refit_factors"],
         "vectors.scalar": ["ScalarCodec"],
         "weights.compressed_weights": ["CompressedWeights", "WeightCompression", "pack"],
         "weights.packed_weights": ["PackedWeights"],

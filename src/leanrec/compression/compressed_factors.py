@@ -249,8 +249,8 @@ class _CompressedUpdatable(CompressedFactors):
         n_users = max((codes.n_items for name, codes in self.tables.items() if self._sizes[name] == "U"), default=0)
         whole = self._decode(np.arange(self.n_items), np.arange(n_users))
         if not isinstance(whole, RowUpdatable):
-            updated = whole.update(data, changed, run)
-            return compress_factors(dataclasses.replace(updated), self.codec, data=data, seed=run.seed)
+            updated: Scorer = compress_factors(whole.update(data, changed, run), self.codec, data=data, seed=run.seed)
+            return updated
         with run.limit_threads(), single_threaded_blas():
             solved = whole.solve_items(data, changed, run)
         n_items = data.interactions.shape[1]

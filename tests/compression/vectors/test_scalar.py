@@ -32,6 +32,20 @@ class TestSixBitsUnrotated(CodecContract):
     max_one_hot_error = 0.2
 
 
+class TestBalancedThreeBits(CodecContract):
+    codec = ScalarCodec(bits=3, balanced=True)
+    max_error = 0.3
+    max_one_hot_error = 0.6
+
+
+def test_balanced_axes_are_more_equal() -> None:
+    sizes = np.geomspace(4, 0.04, 64)
+    V = (np.random.default_rng(0).standard_normal((400, 64)) * sizes).astype(np.float32)
+    errors = [np.abs(ScalarCodec(bits=4, balanced=each).encode(V).decode() - V).mean(axis=0) for each in (False, True)]
+    assert errors[1][-8:].mean() < 0.6 * errors[0][-8:].mean()
+    assert errors[1][:8].mean() < 2.5 * errors[0][:8].mean()
+
+
 @pytest.mark.parametrize("bits", sorted(_ERRORS))
 def test_error_of_normal_numbers(bits: int) -> None:
     V = np.random.default_rng(0).standard_normal((500, 128)).astype(np.float32)

