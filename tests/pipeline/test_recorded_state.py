@@ -4,10 +4,12 @@ import dataclasses
 from collections import Counter
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import make_dataset
+from leanrec.errors import DataError
 from leanrec.pipeline.recorded_state import RecordedEvents, RecordedState
 
 DATA = make_dataset(n_users=4, n_items=5, per_user=4)
@@ -76,3 +78,41 @@ def test_a_log_in_parts_is_the_whole_log_and_the_slow_count(rows: list, cuts: li
     for user in range(N_KNOWN + 3):
         expected = list_slowly(rows, user) if any(row[0] == user for row in rows) else None
         assert list_history(whole, user) == expected
+
+
+def make_state() -> RecordedState:
+    """A state with a user of the fit and two new ones, one of whom has an id that is not ASCII."""
+    data = make_dataset(n_users=3)
+    state = dataclasses.replace(RecordedState.empty(data), new_ids=np.array(["ä €", ""], np.dtypes.StringDType()))
+    rows = [(user, 0, 0, 10**9 + user, 1.0) for user in (1, 3, 4, 3)]
+    return state.extend(data, to_events(rows), last_seq=4, binding="log version 0", event_types=("click", "like"))
+
+
+def test_a_state_comes_back_from_its_bytes() -> None:
+    state = make_state()
+    again = RecordedState.from_bytes(state.to_bytes())
+    for field in dataclasses.fields(state):
+        expected, found = getattr(state, field.name), getattr(again, field.name)
+        if isinstance(expected, np.ndarray):
+            assert found.dtype == expected.dtype
+            assert found.tolist() == expected.tolist() or np.isnan(expected).any()
+            np.testing.assert_array_equal(found, expected)
+        else:
+            assert found == expected
+    empty = RecordedState.empty(make_dataset(n_users=3))
+    assert len(RecordedState.from_bytes(empty.to_bytes()).new_ids) == 0
+
+
+def test_bytes_that_are_damaged_are_refused() -> None:
+    content = make_state().to_bytes()
+    for at in range(0, len(content), 97):
+        damaged = bytearray(content)
+        damaged[at] ^= 0x10
+        try:
+            again = RecordedState.from_bytes(bytes(damaged))
+        except DataError:
+            continue
+        assert again.to_bytes() == content  # the time of a member, or another byte that means nothing
+    for part in (b"", content[:-1], content[: len(content) // 2], b"x" * 100):
+        with pytest.raises(DataError, match="must be as it was written"):
+            RecordedState.from_bytes(part)

@@ -148,7 +148,7 @@ class RecordedState:
             ids = [text[start:end].decode() for start, end in itertools.pairwise([0, *ends])]
             plain["event_types"] = tuple(plain["event_types"])
             state = cls(new_ids=np.array(ids, np.dtypes.StringDType()), **plain, **arrays)
-        except (KeyError, OSError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        except (EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile) as error:
             raise DataError(f"A snapshot of histories must be as it was written. It is not: {error}.") from error
         check_fields(state)
         return state
