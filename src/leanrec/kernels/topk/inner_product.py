@@ -9,6 +9,7 @@ from leanrec.kernels.threads import run_in_threads
 from leanrec.kernels.topk.selection import (
     ItemMask,
     empty_lists,
+    fill_zero_queries,
     is_allowed,
     mask_array,
     merge_score_rows,
@@ -289,7 +290,7 @@ def _search_quantized(
     # Covers the rounding error of the float32 scores that the floors are computed from.
     margin = 1e-7 * (Q.shape[1] + 8)
     floors, words = np.empty(len(codes), np.int32), np.zeros(4, np.uint64)
-    _fill_zero_queries(bounds, len(V), items, best, starts, columns, mask)
+    fill_zero_queries(bounds[:, 2], len(V), items, best, starts, columns, mask)
     for tile in range(len(tiles)):
         if not _set_floors(floors, best, bounds, tiles, tile, margin):
             break
@@ -376,26 +377,3 @@ def _integer_floor(least: float, bounds: Float64Array, row: int, tiles: Float64A
     slack += margin * bounds[row, 2] * tiles[tile, 3]
     floor = np.floor((least - slack) / (bounds[row, 0] * tiles[tile, 0]))
     return np.int32(min(max(floor, -2147483648.0), 2147483647.0))  # type: ignore[return-value]  # numba's int
-
-
-@numba.njit(cache=True, nogil=True)
-def _fill_zero_queries(
-    bounds: Float64Array,
-    n: int,
-    items: Int32Array,
-    best: Float32Array,
-    starts: Int64Array,
-    columns: Int32Array,
-    mask: ItemMask,
-) -> None:
-    """A zero query scores every item 0: its list holds the first allowed items."""
-    k = items.shape[1]
-    for row in range(len(items)):
-        item = n if bounds[row, 2] > 0 else 0
-        found = 0
-        while item < n and found < k:
-            if is_allowed(item, columns[starts[row] : starts[row + 1]], mask):
-                # Worst first, after the unused positions: the list is a heap until it is sorted.
-                items[row, k - 1 - found], best[row, k - 1 - found] = item, 0
-                found += 1
-            item += 1

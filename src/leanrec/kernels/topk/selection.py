@@ -10,6 +10,7 @@ from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 __all__ = [
     "ItemMask",
     "empty_lists",
+    "fill_zero_queries",
     "is_allowed",
     "mask_array",
     "mask_items",
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 ItemMask = np.ndarray[tuple[int], np.dtype[np.bool_]]
+Float64Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 _BLOCK = 32
 
@@ -150,6 +152,28 @@ def is_allowed(item: int, seen: Int32Array, mask: ItemMask) -> bool:
         else:
             high = middle
     return low == len(seen) or seen[low] != item
+
+
+@numba.njit(cache=True, nogil=True)
+def fill_zero_queries(
+    lengths: Float64Array,
+    n: int,
+    items: Int32Array,
+    best: Float32Array,
+    starts: Int64Array,
+    columns: Int32Array,
+    mask: ItemMask,
+) -> None:
+    """A query of length 0 scores every item 0: its list, a heap, holds the first allowed of n items."""
+    k = items.shape[1]
+    for row in range(len(items)):
+        item, found = n if lengths[row] > 0 else 0, 0
+        while item < n and found < k:
+            if is_allowed(item, columns[starts[row] : starts[row + 1]], mask):
+                # Worst first, after the unused positions: the list is a heap until it is sorted.
+                items[row, k - 1 - found], best[row, k - 1 - found] = item, 0
+                found += 1
+            item += 1
 
 
 @numba.njit(cache=True, nogil=True)
