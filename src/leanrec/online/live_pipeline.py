@@ -253,6 +253,13 @@ class LivePipeline:
         for each in self.versions:
             each.pipeline.use_rules(rules)
 
+    def read_rules(self) -> tuple[ListRules, int]:
+        """The rules that were given at the start, or else those of the log with their revision."""
+        if self.fixed_rules is not None:
+            return self.fixed_rules, 0
+        stored = self._log.list_rules()
+        return ListRules.from_json(stored.rules) if stored.rules else ListRules(), stored.revision
+
     def replace_rules(self, rules: ListRules, revision: int) -> StoredRules:
         """Make all lists for users by these rules from now on, in the place of those with a revision.
 

@@ -217,11 +217,7 @@ class RouteHandlers:
 
     def get_list_rules(self) -> ListRulesResponse:
         """The rules by which all lists for users are made, with their revision."""
-        if self.live.fixed_rules is not None:
-            return ListRulesResponse.of_rules(self.live.fixed_rules, 0, fixed=True)
-        stored = self.log.list_rules()
-        rules = ListRules.from_json(stored.rules) if stored.rules else ListRules()
-        return ListRulesResponse.of_rules(rules, stored.revision, problem=self.live.rules_problem)
+        return ListRulesResponse.of_live(self.live)
 
     def put_list_rules(self, rules: ListRulesRequest, request: Request) -> ListRulesResponse:
         """Replace all rules of lists. When the response arrives they are on disk, and the next list obeys them.

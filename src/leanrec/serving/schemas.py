@@ -17,6 +17,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError
 
+from leanrec.online.live_pipeline import LivePipeline
 from leanrec.pipeline.lists.rules import ColumnLimit, ListRules, PinnedItem
 from leanrec.pipeline.responses import Contribution, DroppedStage, HistoryEvent, RecommendedItem, StageTrace
 
@@ -305,6 +306,11 @@ class ListRulesResponse(BaseModel):
     )
     fixed: bool = Field(description="The rules are those of a file that was given at the start, and cannot be changed.")
     problem: str | None = Field(None, description="Why the lists are not made by these rules.")
+
+    @classmethod
+    def of_live(cls, live: LivePipeline) -> "ListRulesResponse":
+        """The response for the rules of a pipeline."""
+        return cls.of_rules(*live.read_rules(), fixed=live.fixed_rules is not None, problem=live.rules_problem)
 
     @classmethod
     def of_rules(

@@ -60,6 +60,7 @@ FIND_CUT = """() => [...document.querySelectorAll("body *")]
 
 
 HEALTH = {"model": "ease", "settings": None, "users": 3, "items": 4, "columns": [], "event_types": ["click"]}
+NO_RULES = {"pins": [], "limits": [], "revision": 0, "policy": None, "fixed": False, "problem": None}
 STATE = {
     "rung": "full",
     "workers": 1,
@@ -419,6 +420,26 @@ class TestVersions:
         expect(page.locator("#versions-history li").first).to_contain_text(f"Promoted {current}")
         assert served.store.current().id == current  # type: ignore[union-attr]
 
+    def test_the_rules_of_lists_are_shown(self, open_part: Callable[..., Any], served: Served) -> None:
+        page = open_part("versions")
+        expect(page.locator("#list-rules")).to_contain_text("None: all places are those of the model and its sources.")
+        pins = [
+            {"item": 103, "position": 2, "until": "2099-01-01", "users": None},
+            {"item": 101, "position": 1, "until": None},
+        ]
+        body = {"pins": pins, "limits": [{"column": "genres", "n": 2}], "revision": 0}
+        made = served.client.put("/list-rules", json=body).raise_for_status().json()
+        expect(page.locator("#list-rules .policy")).to_have_text(made["policy"], timeout=30_000)
+        rows = [line.split("\t") for line in page.locator("#list-rules tbody tr").all_inner_texts()]
+        assert rows[0] == ["1", "101", "all", "no end"]
+        assert rows[1][:3] == ["2", "103", "all"]
+        assert rows[2] == ["genres", "at most 2"]
+        empty = {"pins": [], "limits": [], "revision": made["revision"]}
+        served.client.put("/list-rules", json=empty).raise_for_status()
+        problem = made | {"problem": "Revision 1 of the rules of lists cannot be used: no column."}
+        page.route("**/dashboard/list-rules", lambda route: route.fulfill(json=problem))
+        expect(page.locator("#list-rules .verdict.bad")).to_contain_text("cannot be used: no column.", timeout=30_000)
+
     def test_a_change_beside_another_one_is_refused(self, open_part: Callable[..., Any], served: Served) -> None:
         page = open_part("versions")
         page.route(
@@ -456,6 +477,7 @@ def test_a_shadow_and_what_a_guard_has_ended(browser: Any, served: Served) -> No
     with contextlib.closing(browser.new_page()) as page:
         page.route("**/health", lambda route: route.fulfill(json=HEALTH))
         page.route("**/dashboard/versions", lambda route: route.fulfill(json=state))
+        page.route("**/dashboard/list-rules", lambda route: route.fulfill(json=NO_RULES))
         page.goto(f"{served.url}/?part=versions")
         expect(page.locator("#versions-trial")).to_contain_text("shadow: 20 % of the lists are made by it too")
         for text in ("No guard has stopped it.", "75 %", "2.5 ms; current version 1 ms", "As one of 2 workers"):

@@ -115,6 +115,14 @@ class TestTraffic:
         assert plain.get("/dashboard/traffic").json()["samples"][-1]["requests"]["answered"] == counts[0] == counts[1]
 
 
+def test_the_rules_of_lists_are_those_of_the_api_and_no_traffic(plain: httpx.Client) -> None:
+    before = plain.get("/dashboard/traffic").json()["samples"][-1]["requests"]["answered"]
+    found = plain.get("/dashboard/list-rules").json()
+    assert plain.get("/dashboard/traffic").json()["samples"][-1]["requests"]["answered"] == before
+    assert found == plain.get("/list-rules").json()
+    assert found["revision"] == 0
+
+
 class TestOffPolicy:
     def test_a_version_of_the_store_is_estimated(
         self, client: httpx.Client, store: VersionStore, keys: dict[str, str], monkeypatch: pytest.MonkeyPatch

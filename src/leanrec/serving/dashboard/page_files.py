@@ -7,6 +7,17 @@ PAGE_FILES = {
     "/dashboard/style.css": ("style.css", "text/css"),
     **{
         f"/dashboard/{name}.js": (f"{name}.js", "text/javascript")
-        for name in ("app", "charts", "drift", "experiments", "lists", "off-policy", "page", "traffic", "versions")
+        for name in (
+            "app",
+            "charts",
+            "drift",
+            "experiments",
+            "list-rules",
+            "lists",
+            "off-policy",
+            "page",
+            "traffic",
+            "versions",
+        )
     },
 }

@@ -20,6 +20,7 @@ from leanrec.serving.dashboard.page_files import PAGE_FILES
 from leanrec.serving.dashboard.traffic_history import TrafficHistory
 from leanrec.serving.event_requests import EventRecorder
 from leanrec.serving.load.control import LoadControl
+from leanrec.serving.schemas import ListRulesResponse
 
 __all__ = ["add_dashboard"]
 
@@ -54,6 +55,7 @@ def add_dashboard(
     app.add_api_route("/dashboard/drift", handlers.get_drift, methods=["GET"], include_in_schema=False)
     app.add_api_route("/dashboard/versions", handlers.get_versions, methods=["GET"], include_in_schema=False)
     app.add_api_route("/dashboard/experiment", handlers.get_experiment, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/dashboard/list-rules", handlers.get_list_rules, methods=["GET"], include_in_schema=False)
     app.add_api_route("/dashboard/off-policy", handlers.get_off_policy, methods=["GET"], include_in_schema=False)
     app.add_api_route("/dashboard/versions", handlers.post_versions, methods=["POST"], include_in_schema=False)
     # The page loads nothing from other hosts, except images that the item table names, and cannot be framed.
@@ -139,6 +141,10 @@ class _DashboardHandlers:
         if self._reports is None:
             self._reports = ExperimentReports(self._log.location, self._live.store)
         return self._reports.read()
+
+    def get_list_rules(self) -> ListRulesResponse:
+        """The rules of lists, as ``GET /list-rules`` answers; this one is no traffic."""
+        return ListRulesResponse.of_live(self._live)
 
     def get_off_policy(self, version: str) -> dict[str, Any]:
         """What a version would have earned, from lists that explored; at most five minutes old."""

@@ -1,5 +1,6 @@
 // Versions: what is served, what is on trial and how it does, the last changes, and the buttons that change them.
 
+import { refreshListRules } from "./list-rules.js";
 import { $, confirmChange, createButton, createElement, createFacts, createTable, fetchJson, formatBytes, formatCount, formatNumber, formatPercent, formatSigned, formatTime, replaceContent, withErrors } from "./page.js";
 
 let shown = "";
@@ -7,6 +8,7 @@ let shown = "";
 export async function refreshVersions() {
   const { milliseconds, ...state } = await fetchJson("/dashboard/versions");
   showVersions(state);
+  await refreshListRules();
 }
 
 function showVersions(state) {
