@@ -2,8 +2,8 @@
 
 import pytest
 
-from leanrec.errors import DataError, SettingError
-from leanrec.events.records import RetentionPolicy, ServedList
+from leanrec.errors import ConflictError, DataError, SettingError
+from leanrec.events.records import RetentionPolicy, ServedList, StoredRules
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,14 @@ def test_no_list_may_be_kept() -> None:
 def test_propensities_are_those_of_the_items(propensities: tuple[float | None, ...], message: str) -> None:
     with pytest.raises(DataError, match=message):
         ServedList("r", 1, 1, (10, 11), (1.0, 0.5), propensities=propensities)
+
+
+def test_rules_are_replaced_only_by_who_has_read_them() -> None:
+    first = StoredRules().replace("one", 0)
+    second = first.replace("two", 1)
+    assert (first, second) == ((1, "one"), (2, "two"))
+    assert second.replace("two", 1) is second
+    for rules, revision in (("one", 1), ("two", 0), ("two", 3)):
+        with pytest.raises(ConflictError, match=f"revision must be 2, .* Got {revision}"):
+            second.replace(rules, revision)
+    assert second.replace("two", 2) == (3, "two")

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from leanrec.events.records import (
         StorageLimits as StorageLimits,
     )
+    from leanrec.events.records import (
+        StoredRules as StoredRules,
+    )
     from leanrec.events.sqlite_reader import SQLiteEventReader as SQLiteEventReader
     from leanrec.events.sqlite_store import SQLiteEventStore as SQLiteEventStore
     from leanrec.events.user_events import (
@@ -53,6 +56,7 @@ __getattr__, __dir__, __all__ = export_lazily(
             "RetentionPolicy",
             "ServedList",
             "StorageLimits",
+            "StoredRules",
         ],
         "sqlite_reader": ["SQLiteEventReader"],
         "sqlite_store": ["SQLiteEventStore"],

@@ -183,10 +183,10 @@ class SQLiteEventStore(SQLiteEventReader, ClosableEventStore):
             INSERT INTO hidden (id, hidden, checksum) VALUES (?, ?, ?)
             ON CONFLICT (id) DO UPDATE SET hidden = excluded.hidden, checksum = excluded.checksum
         """
-        find = "SELECT id, hidden, checksum FROM hidden WHERE id = ?"
+        find = "SELECT id, hidden, checksum FROM hidden WHERE id IN (SELECT value FROM json_each(?))"
 
         def write(connection: sqlite3.Connection) -> tuple[Id, ...]:
-            before = dict(row for item in ids for row in self._read(connection, find, (item,)))
+            before: dict[Id, int] = dict(self._read(connection, find, (json.dumps(ids),)))
             rows = [(item, change_reasons(before.get(item, 0), hidden=hidden, by_stock=by_stock)) for item in ids]
             connection.executemany(insert, [(*row, seal_row(*row)) for row in rows])
             return tuple(item for item, reasons in rows if bool(reasons) == hidden)

@@ -52,6 +52,8 @@ class SharedPipeline(FollowedPipeline):
             self.take_hidden([item for item, hidden in changed if hidden], hidden=True)
             self.take_hidden([item for item, hidden in changed if not hidden], hidden=False)
             self.take_rules(self.shared.list_rules())
+            if self.rules_problem is not None:
+                log_event("rules", self.rules_problem, level=logging.WARNING)
         self.head = head
 
 

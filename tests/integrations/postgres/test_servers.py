@@ -52,6 +52,33 @@ def send(client: httpx.Client, *events: tuple[str, int]) -> Any:
     return client.post("/events", json={"events": [{"user": user, "item": item} for user, item in events]})
 
 
+def test_rules_and_stock_that_one_server_was_told_hold_for_the_other(model: Path, url: str) -> None:
+    def get_policy(client: httpx.Client) -> str:
+        return str(client.get("/recommend?user=user-1&n=3").json()["policy"])
+
+    def get_first(client: httpx.Client) -> int:
+        return int(client.get("/recommend?user=user-1&n=3").json()["items"][0]["id"])
+
+    with serve(model, url) as one, serve(model, url) as two:
+        before, plain = get_policy(one), get_first(one)
+        pinned = next(each["id"] for each in one.get("/items?limit=40").json()["items"] if each["id"] != plain)
+        rules = {"pins": [], "limits": [{"column": "genres", "n": 1}], "revision": 0}
+        made = one.put("/list-rules", json=rules).raise_for_status().json()
+        wait_for(lambda: get_policy(two), f"{before}+{made['policy']}")
+        assert two.put("/list-rules", json=rules | {"pins": [{"item": pinned, "position": 1}]}).status_code == 409
+        two.put("/list-rules", json=rules | {"limits": [], "revision": 1}).raise_for_status()
+        wait_for(lambda: get_policy(one), before)
+        one.patch("/items", json={"items": [{"id": plain, "in_stock": False}]}).raise_for_status()
+        wait_for(lambda: get_first(two) != plain, expected=True)
+        two.patch(f"/items/{plain}", json={"hidden": True}).raise_for_status()
+        two.patch("/items", json={"items": [{"id": plain, "in_stock": True}]}).raise_for_status()
+        assert get_first(two) != plain
+        one.patch(f"/items/{plain}", json={"hidden": False}).raise_for_status()
+        wait_for(lambda: get_first(two), plain)
+    with serve(model, url) as again:
+        assert (again.get("/list-rules").json()["revision"], get_first(again)) == (2, plain)
+
+
 def test_each_server_applies_the_events_of_the_others_in_the_order_of_the_log(model: Path, url: str) -> None:
     with serve(model, url) as one, serve(model, url) as two:
         for number in range(6):

@@ -82,7 +82,10 @@ class StreamedPipeline(FollowedPipeline):
             self.take_hidden(change.items, hidden=change.hidden)
             return tuple(change.items)
         if isinstance(change, ReplaceRules):
-            return self.take_rules(StoredRules(change.revision, change.rules))
+            stored = self.take_rules(StoredRules(change.revision, change.rules))
+            if self.rules_problem is not None:
+                log_event("rules", self.rules_problem, level=logging.WARNING)
+            return stored
         return self.take_items(dict(change.items))
 
 
