@@ -110,8 +110,9 @@ def test_killed_processes_and_a_crash_of_the_database_lose_and_double_nothing(
             wait_for_more()
             os.kill(find(), signal.SIGKILL)
         wait_for_more()
+        owner = servers[1].find_owner()
         with server.down():
-            pass
+            os.kill(owner, signal.SIGKILL)
         wait_for_more()
     finally:
         for each in senders:

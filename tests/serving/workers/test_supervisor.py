@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import threading
+import types
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +18,12 @@ import pytest
 
 from conftest import make_dataset
 from contracts.worker_server import WorkerServer, start_workers, wait_for
-from leanrec.errors import SettingError
+from leanrec.errors import SettingError, SourceError
 from leanrec.events import SQLiteEventReader
 from leanrec.models import get_model
 from leanrec.pipeline import Pipeline
-from leanrec.serving.workers.supervisor import check_workers
+from leanrec.serving.workers import supervisor
+from leanrec.serving.workers.supervisor import Supervisor, check_workers
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +187,35 @@ def test_the_number_of_workers_is_checked(monkeypatch: pytest.MonkeyPatch) -> No
     check_workers(1)
     with pytest.raises(SettingError, match="cannot be forked"):
         check_workers(2)
+
+
+def test_a_database_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[Any] = [SourceError("It is away."), SourceError("It is away."), "the log", SourceError("Of a file.")]
+
+    def open_store(*_: object) -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, SourceError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(supervisor, "open_store", open_store)
+    monkeypatch.setattr(supervisor, "_AWAY_SECONDS", 0.01)
+    reports: list[str] = []
+    waiting = Supervisor.__new__(Supervisor)
+    plan = types.SimpleNamespace(
+        log_location="postgresql://db/log", retention=None, storage=None, report=reports.append
+    )
+    waiting._plan = plan  # type: ignore[assignment]
+    waiting._lifeline, life = os.pipe()
+    assert waiting._open_log() == "the log"
+    assert reports == ["It is away. It is tried again every 0.01 s."]
+    plan.log_location = Path("events.db")
+    with pytest.raises(SourceError, match="Of a file"):
+        waiting._open_log()
+    plan.log_location, answers = "postgresql://db/log", [SourceError("It is away.")]
+    os.close(life)  # the supervisor was killed
+    assert waiting._open_log() is None
+    os.close(waiting._lifeline)
 
 
 @pytest.mark.system

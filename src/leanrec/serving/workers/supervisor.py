@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import os
+import select
 import shutil
 import signal
 import socket
@@ -14,9 +15,9 @@ from pathlib import Path
 
 import uvicorn
 
-from leanrec.errors import LeanrecError, SettingError, WorkerError
+from leanrec.errors import LeanrecError, SettingError, SourceError, WorkerError
 from leanrec.events.event_store import ClosableEventStore
-from leanrec.events.locations import open_store
+from leanrec.events.locations import is_url, open_store
 from leanrec.online.version_store import VersionStore
 from leanrec.serving.graceful_server import has_terminal
 from leanrec.serving.monitoring.server_log import make_reporter
@@ -36,6 +37,7 @@ _START_SECONDS = 60.0
 _STOP_SECONDS = 15.0
 _LOOK_SECONDS = 0.25  # between two looks at the store of versions
 _LOOK_AGAIN_SECONDS = 10.0  # after a store that cannot be read
+_AWAY_SECONDS = 2.0  # between two attempts to reach a database
 _BACKLOG = 2048
 
 
@@ -158,12 +160,25 @@ class Supervisor:
             os.write(self._reporting, b".")
             await make_owner(log).run(self._owner_listener, stopping)
 
-        plan = self._plan
-        with (
-            open_store(plan.log_location, plan.retention, plan.storage) as log,
-            asyncio.Runner(loop_factory=uvicorn.Config("").get_loop_factory()) as runner,
-        ):
+        if (opened := self._open_log()) is None:
+            return
+        with opened as log, asyncio.Runner(loop_factory=uvicorn.Config("").get_loop_factory()) as runner:
             runner.run(own(log))
+
+    def _open_log(self) -> ClosableEventStore | None:
+        """The event log, as soon as a database that is away answers again; None if the server stops before."""
+        plan, is_told = self._plan, False
+        while True:
+            try:
+                return open_store(plan.log_location, plan.retention, plan.storage)
+            except SourceError as error:
+                if not is_url(plan.log_location):
+                    raise
+                if not is_told:
+                    plan.report(f"{error} It is tried again every {_AWAY_SECONDS:g} s.")
+                is_told = True
+            if select.select([self._lifeline], [], [], _AWAY_SECONDS)[0]:
+                return None
 
     def _wait_for_owner(self) -> None:
         end = time.monotonic() + _START_SECONDS
