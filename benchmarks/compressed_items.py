@@ -1,0 +1,349 @@
+"""Ranking kept by compressed item vectors, by bytes for each item: leanrec's codes, FAISS, and narrower models fitted anew.
+
+    python benchmarks/compressed_items.py [--part valid|test] [--base MODEL] [--users N] [--name NAME] [--quick]
+
+The model is fitted once on Gowalla, and its item vectors are coded in every way. All codes are judged alike: users are embedded
+from the decoded items, and bytes are everything that this needs: codes, scales, codebooks, rotations and sums. The ridge of
+the narrower models is chosen on a sample of the users of valid. --part test: once, after every choice has been made.
+"""
+
+import argparse
+import dataclasses
+import functools
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import harness
+import numpy as np
+from harness import Claim, Comparison, Contestant
+from numpy.typing import NDArray
+from probe import pin_to_cores
+
+from leanrec.compression import ProductCodec, ScalarCodec
+from leanrec.compression.factor_compression import FactorCompression
+from leanrec.compression.methods import count_parts
+from leanrec.compression.vectors.codec import TiledCodes
+from leanrec.data import Dataset
+from leanrec.evaluation.compression.ranking_sample import METRICS, MeasuredLists, RankingSample, find_tail_items
+from leanrec.field_checks import ArrayShape
+from leanrec.models import parse_model
+from leanrec.protocols import Scorer
+from leanrec.run import Run
+from leanrec.types import Float32Array
+
+BASE = "ials,embedding_dim=256,l2=0.7,epochs=8,relaxation=1"
+BUDGETS = (8, 16, 32, 64, 128, 256)
+# Codes and bits of each code: about 8, 12, 16, 24, 32 and 48 bytes an item with their codebooks, where D is 256.
+PRODUCTS = ((8, 6), (10, 8), (13, 8), (21, 8), (29, 8), (45, 8))
+ROUNDS = 3
+WIDTHS = (2, 4, 8, 16, 32, 64)
+RIDGES = (0.3, 0.7, 1.5)
+# Bytes an item, and the share of NDCG@20 to keep.
+GOALS = ((264, 0.999), (136, 0.997), (104, 0.99), (64, 0.97), (32, 0.93), (16, 0.88))
+# Family → color of `leanrec.evaluation.plots.figures`, and marker.
+STYLES = {
+    "product codes, refitted": ("blue", "o"),
+    "scalar codes, refitted": ("teal", "s"),
+    "product codes": ("blue", "."),
+    "scalar codes": ("teal", "."),
+    "FAISS scalar": ("orange", "^"),
+    "FAISS PQ": ("pink", "v"),
+    "FAISS OPQ": ("red", "v"),
+    "FAISS RaBitQ": ("olive", "D"),
+    "narrower, float32": ("gray", "x"),
+    "narrower, 8 bits": ("gray", "+"),
+}
+OURS = tuple(name for name in STYLES if "codes" in name)
+CAUSE = "Codes and codebooks are fitted by alternating least squares, which ends in a local minimum. Next: codebooks of two levels."
+Measured = dict[str, Any]
+Make = Callable[[Scorer, Dataset, Run], Scorer]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DecodedCodes(TiledCodes):
+    """Vectors that another library has coded and decoded.
+
+    Attributes:
+        vectors: (N, D) decoded.
+        n_bytes: of the codes, and of what decodes them.
+    """
+
+    vectors: Annotated[Float32Array, ArrayShape("N", "D")]
+    n_bytes: int
+
+    @property
+    def n_items(self) -> int:
+        """N."""
+        return len(self.vectors)
+
+    @property
+    def n_dims(self) -> int:
+        """D."""
+        return int(self.vectors.shape[1])
+
+    def decode_tile(self, rows: NDArray[Any] | slice) -> Float32Array:
+        """(K, D) vectors of some rows."""
+        return self.vectors[rows]
+
+    def encode_alike(self, V: Float32Array) -> "DecodedCodes":
+        """Other vectors as they are."""
+        return DecodedCodes(V, V.nbytes)
+
+
+@dataclasses.dataclass(frozen=True)
+class FaissCodec:
+    """A codec of FAISS by the text of its index factory."""
+
+    factory: str
+
+    def encode(self, V: Float32Array, *, queries: Float32Array | None = None, seed: int = 0) -> DecodedCodes:  # noqa: ARG002
+        """Train on all vectors, code and decode them. What was trained is counted as FAISS stores it."""
+        import faiss
+
+        index = faiss.index_factory(V.shape[1], self.factory, faiss.METRIC_INNER_PRODUCT)
+        index.train(V)
+        trained = faiss.serialize_index(index).nbytes
+        codes = index.sa_encode(V)
+        return DecodedCodes(index.sa_decode(codes), codes.nbytes + trained)
+
+    def count_bytes(self, n_items: int, n_dims: int) -> int:
+        """Not known before."""
+        return 4 * n_items * n_dims
+
+
+def list_contestants(base: str, dims: int, *, is_refitted: bool) -> Iterator[tuple[str, str, Make]]:
+    """Family and name of each way to make the model smaller, and the way."""
+    for codes, bits in PRODUCTS:
+        if codes < dims:
+            yield from _list_codecs("product codes", ProductCodec(codes, bits), is_refitted=is_refitted)
+    for bits in range(8, 0, -1):
+        yield from _list_codecs("scalar codes", ScalarCodec(bits), is_refitted=is_refitted and bits <= 3)
+    yield from _list_peers(dims)
+    if is_refitted:
+        yield from _list_narrower(base, dims)
+
+
+def _list_peers(dims: int) -> Iterator[tuple[str, str, Make]]:
+    """Codecs of FAISS; a product code needs groups of equal size."""
+    peers = [("FAISS scalar", name) for name in ("SQ8", "SQ6", "SQ4")]
+    for codes in (8, 16, 32, 64):
+        if dims % codes == 0:
+            peers += [("FAISS PQ", f"PQ{codes}"), ("FAISS OPQ", f"OPQ{codes},PQ{codes}")]
+    for family, factory in [*peers, ("FAISS RaBitQ", f"RR{dims},RaBitQ")]:
+        yield family, f"FAISS {factory}", FactorCompression(FaissCodec(factory)).compress
+
+
+def _list_narrower(base: str, dims: int) -> Iterator[tuple[str, str, Make]]:
+    """The same model with fewer dimensions, plain and in 8 bits."""
+    for width in (each for each in (*WIDTHS, 2 * WIDTHS[-1]) if each < dims):
+        if width in WIDTHS:
+            yield "narrower, float32", f"iALS {width}", functools.partial(fit_narrower, base, width)
+        if width >= BUDGETS[0]:
+            make = functools.partial(fit_narrower, base, width, codec=ScalarCodec(8, rotated=False))
+            yield "narrower, 8 bits", f"iALS {width} in 8 bits", make
+
+
+def _list_codecs(family: str, codec: Any, *, is_refitted: bool) -> Iterator[tuple[str, str, Make]]:
+    yield family, str(codec), FactorCompression(codec).compress
+    if is_refitted:
+        yield f"{family}, refitted", f"{codec}, refitted", FactorCompression(codec, ROUNDS).compress
+
+
+def fit_narrower(base: str, width: int, model: Scorer, data: Dataset, run: Run, codec: Any = None) -> Scorer:
+    """A model of fewer dimensions, fitted anew, with the ridge that is best on valid; ``model`` is not used."""
+    del model
+    fitted = _fit_width(base, width, data, run)
+    return fitted if codec is None else FactorCompression(codec).compress(fitted, data, run)
+
+
+@functools.lru_cache(maxsize=1)
+def _fit_width(base: str, width: int, data: Dataset, run: Run) -> Scorer:
+    def fit(l2: float, part: Dataset) -> Scorer:
+        text = re.sub(r"l2=[\d.]+", f"l2={l2}", re.sub(r"embedding_dim=\d+", f"embedding_dim={width}", base))
+        fitted: Scorer = parse_model(text).fit(part, run)
+        return fitted
+
+    if "Gowalla" not in data.source:
+        return fit(RIDGES[1], data)
+    _, sample = read_part("valid", 3000)
+    tuned_on = read_part("valid", 1)[0]
+    scores = [sample.measure(fit(l2, tuned_on), run).means()["ndcg"] for l2 in RIDGES]
+    return fit(RIDGES[int(np.argmax(scores))], data)
+
+
+@functools.lru_cache(maxsize=2)
+def read_part(part: str, users: int | None) -> tuple[Dataset, RankingSample]:
+    """Gowalla without a part, and the users of that part, or a sample of them."""
+    from datasets import HISTORY_PART, gowalla_dataset, gowalla_evaluation_set
+
+    data = gowalla_dataset(HISTORY_PART[part])
+    return data, RankingSample(gowalla_evaluation_set(part, users=users), find_tail_items(data), None)
+
+
+def simulate_part() -> tuple[Dataset, RankingSample]:
+    """A small simulated log and held-out events of its users."""
+    from leanrec.data import Simulation, split
+
+    parts = split(Simulation(users=200, items=300, events=5_000).dataset(), "leave-one-out")
+    return parts.train, RankingSample(parts.test, find_tail_items(parts.train), None)
+
+
+def count_bytes(model: Scorer) -> float:
+    """Bytes for each item, of all arrays that the model needs."""
+    parts = count_parts(model)
+    for codes in getattr(model, "tables", {}).values():
+        if isinstance(codes, DecodedCodes):
+            parts["vectors"] = codes.n_bytes
+    return sum(parts.values()) / model.n_items
+
+
+def describe(model: Scorer, lists: MeasuredLists, whole: MeasuredLists, seconds: float) -> Measured:
+    """One run in the form of the harness: what is kept of the metrics of the whole model, with half the width of the interval."""
+    quality = {"bytes": count_bytes(model), "identical": whole.share_identical(lists)}
+    for metric in METRICS:
+        loss = whole.compute_loss(lists, metric)
+        quality[f"{metric}@20"] = lists.means()[metric]
+        quality[f"{metric}_kept"] = 1 - loss.value
+        quality[f"{metric}_half_width"] = (loss.high - loss.low) / 2
+    return {"wall": [seconds], "cpu": [], "times": {}, "quality": quality, "notes": []}
+
+
+def measure_all(
+    base: str, data: Dataset, sample: RankingSample, run: Run, only: list[str] | None = None
+) -> tuple[dict[str, list[Measured]], dict[str, str]]:
+    """One run of each contestant by name, and the family of each."""
+    estimator = parse_model(base)
+    start = time.perf_counter()
+    model = estimator.fit(data, run)
+    seconds = time.perf_counter() - start
+    whole = sample.measure(model, run)
+    runs, families = {"uncompressed": [describe(model, whole, whole, seconds)]}, {"uncompressed": "uncompressed"}
+    dims = getattr(estimator, "embedding_dim", 64)
+    for family, name, make in list_contestants(base, dims, is_refitted=base.startswith("ials")):
+        if only and family not in only:
+            continue
+        start = time.perf_counter()
+        try:
+            smaller = make(model, data, run)
+        except ModuleNotFoundError as error:
+            runs[name] = [{"failed": f"{error.name} is not installed"}]
+            continue
+        seconds = time.perf_counter() - start
+        runs[name], families[name] = [describe(smaller, sample.measure(smaller, run), whole, seconds)], family
+        found = runs[name][0]["quality"]
+        print(f"  {name}: {found['bytes']:.1f} B, NDCG {found['ndcg_kept']:.2%}, {seconds:.1f} s", flush=True)
+    return runs, families
+
+
+def find_best(runs: Mapping[str, list[Measured]], names: list[str], budget: float) -> str | None:
+    """The contestant of the best NDCG within so many bytes an item."""
+    fitting = {each: runs[each][0]["quality"] for each in names if runs[each][0]["quality"]["bytes"] <= budget}
+    return max(fitting, key=lambda name: fitting[name]["ndcg@20"], default=None)
+
+
+def make_comparisons(runs: Mapping[str, list[Measured]], families: Mapping[str, str]) -> list[Comparison]:
+    """Our best against that of the others at each budget, and the goals of what is kept."""
+    ours = [name for name, family in families.items() if family in OURS]
+    others = [name for name, family in families.items() if family not in (*OURS, "uncompressed")]
+    rows = []
+    for budget in BUDGETS:
+        mine, peer = (find_best(runs, names, budget) for names in (ours, others))
+        if mine is not None:
+            what = f"at most {budget} bytes an item"
+            rows.append(
+                Comparison(what=what, ours=mine, peer=peer, measure="ndcg@20", at_least=0.998, cause=CAUSE)
+                if peer is not None
+                else Comparison(what=f"{what}, no peer fits", ours=mine, measure="ndcg@20")
+            )
+    for budget, kept in GOALS:
+        mine = find_best(runs, ours, budget)
+        if mine is not None:
+            what = f"share of NDCG@20 kept at {budget} bytes an item"
+            rows.append(Comparison(what=what, ours=mine, measure="ndcg_kept", at_least=kept, cause=CAUSE))
+    return rows
+
+
+def draw_results(results: dict[str, Any], folder: Path, families: Mapping[str, str]) -> list[str]:
+    """Plot NDCG@20 against bytes an item, one line for each family."""
+    from leanrec.evaluation.plots.figures import COLORS, INK, format_log_axis, open_figure, style_axes
+
+    stages, name = results["contestants"], f"{results['claim']}.png"
+    with open_figure(folder / name, 7.2, 4.4) as figure:
+        panel = figure.subplots()
+        style_axes(panel, x="bytes an item (log scale)", y="NDCG@20")
+        for family, (color, marker) in STYLES.items():
+            members = [stages[each] for each, its in families.items() if its == family]
+            if not members:
+                continue
+            found = sorted((each["bytes"]["value"], each["ndcg@20"]["value"]) for each in members)
+            is_main = family.endswith("refitted")
+            panel.plot(
+                *zip(*found, strict=True),
+                marker=marker,
+                color=COLORS[color],
+                label=family,
+                linewidth=2 if is_main else 1,
+                linestyle="-" if family in OURS else "--",
+                markersize=6 if is_main else 4.5,
+                zorder=3 if is_main else 2,
+            )
+        whole = stages["uncompressed"]
+        panel.axhline(whole["ndcg@20"]["value"], color=INK, linewidth=0.9, zorder=1)
+        panel.annotate(
+            f"uncompressed, {whole['bytes']['value']:,.0f} bytes",
+            (1, whole["ndcg@20"]["value"]),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 4),
+            textcoords="offset points",
+            ha="right",
+            fontsize=8.5,
+        )
+        panel.set_xscale("log")
+        panel.set_xlim(left=6)
+        format_log_axis(panel.xaxis)
+        panel.legend(fontsize=8.5, frameon=False, loc="lower right")
+    return [name]
+
+
+def main() -> None:
+    options = harness.build_parser(__doc__)
+    options.add_argument("--part", choices=("valid", "test"), default="valid", help="test: once, at the end")
+    options.add_argument("--base", default=BASE, help="the model that is compressed, with settings after commas")
+    options.add_argument("--users", type=int, help="a sample of so many users")
+    options.add_argument("--name", default="", help="save the results under this name")
+    args = options.parse_args()
+    measure_and_save(args)
+
+
+def measure_and_save(args: argparse.Namespace) -> dict[str, Any]:
+    """Measure everything in this process, since lists are compared pair by pair."""
+    pin_to_cores(args.threads)
+    run = Run(threads=args.threads)
+    data, sample = simulate_part() if args.quick else read_part(args.part, args.users)
+    start = time.perf_counter()
+    # Product codes of FAISS take a minute to train even on a few items where other work keeps the cores busy.
+    quick = [family for family in STYLES if family not in {"FAISS PQ", "FAISS OPQ"}] if args.quick else None
+    runs, families = measure_all(args.base, data, sample, run, args.only or quick)
+    part = "" if args.part == "valid" else args.part
+    claim = Claim(
+        name="_".join(each for each in ("compressed_items", part) if each),
+        title=f"Ranking kept by compressed item vectors of {args.base.partition(',')[0]}.",
+        data=f"{data.source or 'simulated'}, evaluated on {args.part}, {len(sample.queries)} users, full ranking, seen items excluded",
+        contestants={name: Contestant(_measured_here) for name in runs},
+        comparisons=make_comparisons(runs, families),
+    )
+    results = harness.summarize_results(claim, args, runs)
+    results["seconds"] = round(time.perf_counter() - start, 1)
+    harness.save_results(results, args, functools.partial(draw_results, families=families))
+    return results
+
+
+def _measured_here(probe: harness.Probe) -> None:
+    """Contestants are measured in one process, and not by the harness."""
+
+
+if __name__ == "__main__":
+    main()
