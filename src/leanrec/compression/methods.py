@@ -23,6 +23,10 @@ class CompressionMethod(Protocol):
         """Bytes of the arrays of the compressed model, before it is made. An upper bound."""
         ...
 
+    def refine(self, model: Scorer) -> "tuple[CompressionMethod, ...]":
+        """Slower methods of the same size that may keep more, which are tried where this one is among the best; mostly ()."""
+        ...
+
     def compress(self, model: Scorer, data: Dataset, run: Run = ...) -> Scorer:
         """The smaller model, with the powers of ``model``. The same for the same seed.
 

@@ -1,11 +1,60 @@
 """Proposals: the methods that are worth a try for a model of one kind within a number of bytes."""
 
+from typing import Any
+
+from leanrec.compression.compressed_factors import find_scored_table, find_tables
+from leanrec.compression.factor_compression import FactorCompression
 from leanrec.compression.methods import CompressionMethod
-from leanrec.protocols import Scorer
+from leanrec.compression.vectors.axes import AxesCodec
+from leanrec.compression.vectors.half import HalfCodec
+from leanrec.compression.vectors.product import ProductCodec
+from leanrec.compression.vectors.scalar import ScalarCodec
+from leanrec.compression.weights.compressed_weights import WeightCompression
+from leanrec.compression.weights.pruning import find_weights
+from leanrec.errors import SettingError
+from leanrec.protocols import RowwiseEmbedder, Scorer
 
 __all__ = ["propose_methods"]
 
+_VALUE_BITS = (6, 5, 8)
+_MOST_CODE_BYTES = 48
+_LEAST_AXES = 1 / 4
 
-def propose_methods(model: Scorer, max_bytes: float) -> tuple[CompressionMethod, ...]:  # noqa: ARG001
-    """Methods whose result takes at most ``max_bytes``, and not much less, each of another kind; () where none is known."""
-    return ()
+
+def propose_methods(model: Scorer, max_bytes: float) -> tuple[CompressionMethod, ...]:
+    """Methods whose result takes at most ``max_bytes``, and not much less; () where none is known or none is that small.
+
+    The first is the one that is expected to keep most of the ranking.
+    """
+    if isinstance(model, RowwiseEmbedder) and find_scored_table(model) is not None:
+        return _propose_factors(model, max_bytes)
+    try:
+        find_weights(model)
+    except SettingError:
+        return ()
+    proposed = [WeightCompression(max_bytes / max(model.n_items, 1), bits) for bits in _VALUE_BITS]
+    return tuple(each for each in proposed if each.estimate_bytes(model) <= max_bytes)
+
+
+def _propose_factors(model: Scorer, max_bytes: float) -> tuple[CompressionMethod, ...]:
+    """Of each kind the codec with the most bytes that fit."""
+    shapes = [getattr(model, name).shape for name in find_tables(model)]
+    per_row, n_dims = max_bytes / max(sum(n for n, _ in shapes), 1), max(d for _, d in shapes)
+    kinds: list[list[Any]] = [
+        [HalfCodec()],
+        [ScalarCodec(bits) for bits in range(8, 0, -1)],
+        *([AxesCodec(ScalarCodec(bits), n) for n in _list_axes(n_dims)] for bits in (4, 2, 1)),
+    ]
+    if per_row <= _MOST_CODE_BYTES:
+        kinds.insert(0, [ProductCodec(n_codes) for n_codes in range(min(int(per_row), n_dims), 0, -1)])
+    chosen: list[CompressionMethod] = []
+    for kind in kinds:
+        methods = (FactorCompression(codec) for codec in kind)
+        best = next((each for each in methods if each.estimate_bytes(model) <= max_bytes), None)
+        chosen += [] if best is None else [best]
+    return tuple(chosen)
+
+
+def _list_axes(n_dims: int) -> list[int]:
+    """Numbers of axes below D that are worth a try, largest first, in steps of a byte of bits."""
+    return [n for n in range(n_dims - 1, 0, -1) if n % 8 == 0 and n >= _LEAST_AXES * n_dims]

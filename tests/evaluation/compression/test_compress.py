@@ -32,6 +32,9 @@ class KeepLargest:
     def estimate_bytes(self, model: Scorer) -> float:
         return (8.0 * self.per_item + 4) * model.n_items + 4
 
+    def refine(self, model: Scorer) -> tuple["KeepLargest", ...]:
+        return ()
+
     def compress(self, model: Any, data: Dataset, run: Run = RUN) -> Scorer:
         weights = np.zeros_like(model.weights)
         rows = np.argsort(-np.abs(model.weights), axis=1)[:, : self.per_item]

@@ -208,6 +208,10 @@ class WeightCompression:
         # Only a matrix of items on items can be cut.
         return min(limit, whole) if weights.shape[0] == weights.shape[1] else whole
 
+    def refine(self, model: Scorer) -> "tuple[WeightCompression, ...]":  # noqa: ARG002
+        """() because kept weights are solved for again in any case."""
+        return ()
+
     def compress(self, model: Scorer, data: Dataset, run: Run = _RUN) -> Scorer:
         """The smaller model, with the powers of ``model``. Deterministic."""
         if self.bytes_per_item and self.estimate_bytes(model) == self.bytes_per_item * model.n_items:

@@ -31,6 +31,8 @@ __all__ = ["compress"]
 
 # Shares of the bytes of the model that are tried where only the loss or the latency is limited.
 _LADDER = tuple(2.0**-i for i in range(1, 9))
+# Methods of one size that are refined.
+_N_REFINED = 2
 _LATENCY = LatencyProtocol(n_requests=300, max_seconds=0.5)
 _NO_LOSS = RelativeLoss(0.0, 0.0, 0.0)
 
@@ -134,13 +136,21 @@ class _Trials:
         self.done: list[_Trial] = []
 
     def try_methods(self, methods: Sequence[CompressionMethod], max_bytes: float) -> _Trial | None:
-        """Try the methods that are new and within the bytes; the best of all that fit, or None."""
+        """Try the methods that are new and within the bytes, and refine the best two; the best of all that fit, or None."""
+        self._try_new(methods, max_bytes)
+        for each in self._rank_fitting(max_bytes)[:_N_REFINED]:
+            self._try_new(each.method.refine(self.model), max_bytes)
+        return next(iter(self._rank_fitting(max_bytes)), None)
+
+    def _try_new(self, methods: Sequence[CompressionMethod], max_bytes: float) -> None:
         known = {each.name for each in self.done}
         for method in methods:
             if str(method) not in known and method.estimate_bytes(self.model) <= max_bytes:
                 self.done.append(self._try(method))
-        fitting = [each for each in self.done if each.n_bytes <= max_bytes]
-        return min(fitting, key=lambda each: each.loss.value, default=None)
+
+    def _rank_fitting(self, max_bytes: float) -> list[_Trial]:
+        """Those within the bytes, the best first."""
+        return sorted((each for each in self.done if each.n_bytes <= max_bytes), key=lambda each: each.loss.value)
 
     def _try(self, method: CompressionMethod) -> _Trial:
         start = time.perf_counter()

@@ -1,0 +1,33 @@
+"""The methods that are proposed for a model within some bytes."""
+
+from typing import Any
+
+import pytest
+
+from leanrec.compression.methods import count_parts
+from leanrec.compression.proposals import propose_methods
+from leanrec.data.dataset import Dataset
+from leanrec.models import get_model
+from leanrec.run import Run
+
+RUN = Run(seed=3, threads=1)
+
+
+@pytest.mark.parametrize("name", ["ials", "pure_svd", "lightgcn", "ease", "item_knn", "slim"])
+def test_proposals_keep_the_bytes_and_use_them(dataset: Dataset, name: str) -> None:
+    sizes: dict[str, Any] = {"embedding_dim": 32} if name in {"ials", "pure_svd", "lightgcn"} else {}
+    model = get_model(name)(**sizes).fit(dataset, RUN)
+    size = sum(count_parts(model).values())
+    limit = size / 3
+    methods = propose_methods(model, limit)
+    assert methods
+    assert len({str(each) for each in methods}) == len(methods)
+    sizes_made = [sum(count_parts(each.compress(model, dataset, RUN)).values()) for each in methods]
+    # A small matrix has some bytes beside its rows.
+    assert max(sizes_made) <= limit + (0 if sizes else 600)
+    assert max(sizes_made) >= limit / 3
+
+
+def test_nothing_is_proposed_where_nothing_is_known(dataset: Dataset) -> None:
+    assert propose_methods(get_model("popularity")().fit(dataset), 1000) == ()
+    assert propose_methods(get_model("ials")().fit(dataset), 10) == ()
