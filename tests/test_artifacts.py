@@ -1,6 +1,7 @@
 """What is saved loads as it was, or not at all."""
 
 import dataclasses
+import hashlib
 import json
 import subprocess
 from pathlib import Path
@@ -203,3 +204,14 @@ def test_a_file_is_replaced_in_one_step(tmp_path: Path) -> None:
     for content in (b"old", b"new"):
         artifacts.replace_file(file, content)
         assert (file.read_bytes(), [each.name for each in tmp_path.iterdir()]) == (content, [file.name])
+
+
+def test_digests_are_those_of_whole_files_read_with_pauses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[None] = []
+    monkeypatch.setattr(artifacts, "pause", lambda: pauses.append(None))
+    file = tmp_path / "array.npy"
+    for n_bytes, n_pauses in ((0, 0), (1, 1), (2**20, 1), (3 * 2**20 + 5, 4)):
+        pauses.clear()
+        file.write_bytes(bytes(range(256)) * (n_bytes // 256) + b"x" * (n_bytes % 256))
+        assert artifacts._digest(file) == hashlib.sha256(file.read_bytes()).hexdigest()
+        assert len(pauses) == n_pauses

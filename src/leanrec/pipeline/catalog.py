@@ -8,7 +8,7 @@ import json
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from leanrec.data.vocabulary import Id, Vocabulary
 from leanrec.errors import DataError, SettingError
 from leanrec.features.base import to_texts
 from leanrec.features.tokenization import strip_markup
+from leanrec.pacing import pause
 from leanrec.types import Int32Array
 
 __all__ = ["Catalog", "ItemRules", "Where", "check_conditions", "extend_ids", "load_conditions", "to_id_list"]
@@ -31,6 +32,7 @@ _MAX_VALUES = 1000  # of one list
 _MAX_DEPTH = 5
 _IMAGE_COLUMNS = ("image", "image_url", "picture", "picture_url", "poster", "poster_url", "thumbnail", "cover")
 
+_TEXTS_AT_ONCE = 1_024
 _MAX_LABELS = 50_000
 
 
@@ -286,7 +288,7 @@ class Catalog:
         titles = self._titles
         if titles is None:
             titles = np.array([str(each) for each in self.items.ids.tolist()], np.dtypes.StringDType())
-        return _to_lower(np.array([strip_markup(each) for each in titles.tolist()], np.dtypes.StringDType()))
+        return _map_texts(lambda title: strip_markup(title).lower(), titles)
 
     @functools.cached_property
     def _text_columns(self) -> "_TextColumns":
@@ -312,7 +314,7 @@ class _TextColumns:
 
     def get_lower(self, column: str) -> NDArray[Any]:
         if column not in self._lower:
-            self._lower[column] = _to_lower(self._table.columns[column])
+            self._lower[column] = _map_texts(str.lower, self._table.columns[column])
         return self._lower[column]
 
 
@@ -425,8 +427,14 @@ def _is_nested(value: object) -> bool:
     return isinstance(value, Mapping | list | tuple)
 
 
-def _to_lower(cells: NDArray[Any]) -> NDArray[Any]:
-    return np.array([cell.lower() for cell in cells.tolist()], np.dtypes.StringDType())
+def _map_texts(function: Callable[[str], str], cells: NDArray[Any]) -> NDArray[Any]:
+    """The texts that a function makes of texts, a few at a time: a server may answer meanwhile."""
+    mapped = np.empty(len(cells), np.dtypes.StringDType())
+    for start in range(0, len(cells), _TEXTS_AT_ONCE):
+        block = slice(start, start + _TEXTS_AT_ONCE)
+        mapped[block] = [function(cell) for cell in cells[block].tolist()]
+        pause()
+    return mapped
 
 
 def _to_number(column: str, value: Any) -> float:

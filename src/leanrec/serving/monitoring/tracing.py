@@ -5,7 +5,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -66,9 +66,12 @@ def check_tracing() -> None:
 
 def read_parent(headers: Sequence[tuple[bytes, bytes]]) -> TraceParent | None:
     """The parent in the headers of a request; None if there is none, several, or one that is not valid."""
-    found = [value for name, value in headers if name == b"traceparent"]
-    match = _PARENT.fullmatch(found[0].strip()) if len(found) == 1 else None
-    if match is None or match[1] == b"ff" or (match[1] == b"00" and len(found[0].strip()) != 55):
+    found, n_found = b"", 0
+    for name, value in headers:  # once for each request, which most often has none
+        if name == b"traceparent":
+            found, n_found = value.strip(), n_found + 1
+    match = _PARENT.fullmatch(found) if n_found == 1 else None
+    if match is None or match[1] == b"ff" or (match[1] == b"00" and len(found) != 55):
         return None
     parent = TraceParent(int(match[2], 16), int(match[3], 16), bool(int(match[4], 16) & 1))
     return parent if parent.trace_id and parent.span_id else None
@@ -91,15 +94,15 @@ class Tracing:
         self._writer: SpanWriter | None = None
         self._process = 0
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Pass a request on."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        parent = read_parent(scope["headers"])
-        if not (random.random() < self.share if parent is None else parent.is_sampled):  # noqa: S311 - no secret
-            await self.app(scope, receive, send)
-            return
+        if scope["type"] == "http":
+            parent = read_parent(scope["headers"])
+            if random.random() < self.share if parent is None else parent.is_sampled:  # noqa: S311 - no secret
+                return self._trace(parent, scope, receive, send)
+        return self.app(scope, receive, send)  # without a coroutine of its own, which would cost more than the rest
+
+    async def _trace(self, parent: TraceParent | None, scope: Scope, receive: Receive, send: Send) -> None:
         start, status = time.perf_counter(), 500
 
         async def send_noted(message: Message) -> None:
