@@ -12,7 +12,6 @@ from leanrec.compression.weights.packed_weights import count_weight_bytes
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.field_checks import ArrayShape
-from leanrec.kernels.csr import entry_rows
 from leanrec.run import Run
 from leanrec.settings import check_at_least
 from leanrec.types import CSR, Float32Array, compact_indices
@@ -25,8 +24,8 @@ __all__ = ["PatternSolver", "find_weights", "list_matrices", "prune"]
 _HISTORY_POWER, _SCORED_POWER = 0.3, -0.2
 # Importances are first counted by their logarithm, so that no more of them are held than are kept.
 _BINS, _BINS_PER_OCTAVE = 4096, 32
-# Weights of a dense matrix that are looked at together.
-_BLOCK_WEIGHTS = 2**22
+# Weights that are looked at together.
+_BLOCK_WEIGHTS = 2**18
 
 
 @runtime_checkable
@@ -154,19 +153,22 @@ def _keep_important(weights: Float32Array | CSR, frequency: NDArray[np.float64],
     """The most important weights, as many as ``factor`` budgets; equal ones in the order of their rows and columns."""
     in_history, in_score = frequency**_HISTORY_POWER, frequency**_SCORED_POWER
     counts = np.zeros(_BINS, np.int64)
-    for rows, columns, values in _read_blocks(weights):
-        importance = np.abs(values) * in_history[rows] * in_score[columns]
-        counts += np.bincount(_find_bins(importance), minlength=_BINS)
+    for block in _read_blocks(weights):
+        of_block = np.abs(block[2]) * in_history[block[0]] * in_score[block[1]]
+        counts += np.bincount(_find_bins(of_block), minlength=_BINS)
     counts[0] = 0
     # The lowest bin that is needed for as many as may be kept.
     enough = np.flatnonzero(np.cumsum(counts[::-1]) >= factor * budget.at_most())
     lowest = max(1, _BINS - 1 - int(enough[0]) if len(enough) else 1)
-    found = []
-    for rows, columns, values in _read_blocks(weights):
-        importance = np.abs(values) * in_history[rows] * in_score[columns]
-        high = _find_bins(importance) >= lowest
-        found.append((rows[high].astype(np.int32), columns[high].astype(np.int32), values[high], importance[high]))
-    rows, columns, values, importance = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    n_found, at = int(counts[lowest:].sum()), 0
+    rows, columns = np.empty(n_found, np.int32), np.empty(n_found, np.int32)
+    values, importance = np.empty(n_found, np.float32), np.empty(n_found, np.float32)
+    for block in _read_blocks(weights):
+        of_block = np.abs(block[2]) * in_history[block[0]] * in_score[block[1]]
+        high = _find_bins(of_block) >= lowest
+        part = slice(at, at := at + int(high.sum()))
+        rows[part], columns[part], values[part] = (each[high] for each in block)
+        importance[part] = of_block[high]
     order = np.argsort(-importance, kind="stable")
     order = order[: min(len(order), factor * budget.count_kept(rows[order]))]
     return sp.csr_array((values[order], (rows[order], columns[order])), shape=weights.shape)
@@ -184,10 +186,13 @@ def _read_blocks(
     weights: Float32Array | CSR,
 ) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:
     """Rows, columns and values, in order, of blocks of the weights without the diagonal."""
-    if not isinstance(weights, np.ndarray):
-        yield entry_rows(weights), weights.indices, weights.data
-        return
     n = weights.shape[1]
+    if not isinstance(weights, np.ndarray):
+        for first in range(0, weights.nnz, _BLOCK_WEIGHTS):
+            part = slice(first, min(first + _BLOCK_WEIGHTS, weights.nnz))
+            rows = np.searchsorted(weights.indptr, np.arange(part.start, part.stop), side="right") - 1
+            yield rows, weights.indices[part], weights.data[part]
+        return
     step = max(1, _BLOCK_WEIGHTS // max(1, n))
     for first in range(0, len(weights), step):
         block = np.asarray(weights[first : first + step])
