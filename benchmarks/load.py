@@ -37,6 +37,8 @@ class Latencies:
         failed: answers with a status other than 200, and requests without an answer.
         seconds: how long it lasted; NaN where it was given.
         late: share of requests that the generator itself sent more than a millisecond after their time.
+        posts_p99: of the requests that write; NaN if there are none.
+        others_p99: of the other requests; NaN if there are none.
     """
 
     rate: float
@@ -46,6 +48,8 @@ class Latencies:
     failed: int = 0
     late: float = 0.0
     seconds: float = float("nan")
+    posts_p99: float = float("nan")
+    others_p99: float = float("nan")
 
 
 @contextlib.contextmanager
@@ -145,6 +149,7 @@ class _Connections:
 
     Attributes:
         took: seconds of each answer, from the time at which its request should have been sent.
+        posted: whether each of them is the answer of a POST.
         n_failed: number of answers with a status other than 200.
         answered: set once there are as many answers as requests.
     """
@@ -156,6 +161,7 @@ class _Connections:
         self._opening: set[asyncio.Task[None]] = set()
         self._is_closed = False
         self.took: list[float] = []
+        self.posted: list[bool] = []
         self.n_failed = 0
         self._n_requests, self.answered = n_requests, asyncio.Event()
 
@@ -179,6 +185,7 @@ class _Connections:
     def take_answer(self, connection: "_Connection", status: int) -> None:
         """Note an answer, and use its connection again."""
         self.took.append(time.perf_counter() - connection.intended)
+        self.posted.append(connection.is_post)
         self.n_failed += status != 200
         if len(self.took) == self._n_requests:
             self.answered.set()
@@ -206,11 +213,11 @@ class _Connection(asyncio.Protocol):
     def __init__(self, connections: _Connections) -> None:
         self._connections, self._received, self._expected = connections, bytearray(), -1
         self._transport: asyncio.Transport | None = None
-        self.intended = 0.0
+        self.intended, self.is_post = 0.0, False
 
     def send(self, intended: float, request: bytes) -> None:
         """Send a request that should have been sent at some time."""
-        self.intended = intended
+        self.intended, self.is_post = intended, request.startswith(b"POST")
         assert self._transport is not None
         self._transport.write(request)
 
@@ -253,9 +260,11 @@ async def _send_at_rate(
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(connections.answered.wait(), timeout=10)
     connections.close()
-    took = connections.took
+    took, posted = np.array(connections.took), np.array(connections.posted, np.bool_)
     p50, p99, p999 = np.quantile(took, [0.5, 0.99, 0.999]).tolist()
-    return Latencies(len(took) / seconds, p50, p99, p999, connections.n_failed + total - len(took), late / total)
+    n_failed = connections.n_failed + total - len(took)
+    posts, others = (float(np.quantile(part, 0.99)) if len(part) else np.nan for part in (took[posted], took[~posted]))
+    return Latencies(len(took) / seconds, p50, p99, p999, n_failed, late / total, posts_p99=posts, others_p99=others)
 
 
 def _make_lua(listed: Path) -> str:
