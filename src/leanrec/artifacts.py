@@ -89,6 +89,7 @@ _HOMES = {
     "sequential.item_content": "leanrec.models.sequential.core.item_content",
     "graph.training": "leanrec.models.graph.core.training",
     "deep.fold_in": "leanrec.models.deep.core.fold_in",
+    "compressed_encoder": "leanrec.compression.compressed_encoder",
     "compressed_factors": "leanrec.compression.compressed_factors",
     "codes.half": "leanrec.compression.vectors.half",
     "codes.product": "leanrec.compression.vectors.product",

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from leanrec._lazy import export_lazily
 
 if TYPE_CHECKING:
+    from leanrec.compression.compressed_encoder import CompressedEncoder as CompressedEncoder
+    from leanrec.compression.compressed_encoder import compress_encoder as compress_encoder
     from leanrec.compression.compressed_factors import CompressedFactors as CompressedFactors
     from leanrec.compression.compressed_factors import compress_factors as compress_factors
     from leanrec.compression.vectors.axes import AxesCodec as AxesCodec
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = export_lazily(
     __name__,
     {
+        "compressed_encoder": ["CompressedEncoder", "compress_encoder"],
         "compressed_factors": ["CompressedFactors", "compress_factors"],
         "vectors.axes": ["AxesCodec"],
         "vectors.half": ["HalfCodec"],

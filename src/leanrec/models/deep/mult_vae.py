@@ -6,6 +6,7 @@ Nikolenko, "RecVAE: a New Variational Autoencoder for Top-N Recommendations with
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, cast
 
@@ -19,6 +20,8 @@ from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.field_checks import ArrayShape, check_array_shapes
 from leanrec.finiteness import require_finite
+from leanrec.kernels.layers.activations import add_silu
+from leanrec.kernels.layers.named_layers import NamedLayers
 from leanrec.kernels.sparse import dot_scores
 from leanrec.nn.arrays import to_arrays
 from leanrec.protocols import Explanation, rank_contributions
@@ -33,8 +36,6 @@ from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, Queries
 
 __all__ = ["MultVAE", "MultVAEModel"]
 
-# As in ``nn.LayerNorm``.
-_EPSILON = 1e-5
 # Tables of this many rows or more have sparse gradients.
 _SPARSE_FROM = 10_000
 
@@ -240,24 +241,22 @@ class MultVAEModel:
         states[lengths == 0] = 0
         return states
 
-    def _compute_states(self, sums: Float32Array) -> Float32Array:
-        """(B, D) input of the decoder's last layer, from the sums of the first layer of the encoder."""
-        weights = self.weights
-        x = self._layer_norm(_silu(sums + weights["first_bias"]), 0)
-        for i in range(self.settings.n_layers - 1):
-            x = self._layer_norm(x + _silu(x @ weights[f"upper.{i}.weight"].T + weights[f"upper.{i}.bias"]), i + 1)
-        x = x @ weights["mean.weight"].T + weights["mean.bias"]
-        if self.settings.decoder_dim:
-            x = np.tanh(x @ weights["decoder_hidden.weight"].T + weights["decoder_hidden.bias"])
-        return np.asarray(x, dtype=np.float32)
+    @functools.cached_property
+    def _layers(self) -> NamedLayers:
+        return NamedLayers(self.weights)
 
-    def _layer_norm(self, x: Float32Array, layer: int) -> Float32Array:
-        x = x - x.mean(axis=1, keepdims=True)
-        scale = np.sqrt((x**2).mean(axis=1, keepdims=True) + np.float32(_EPSILON))
-        normalized: Float32Array = (
-            x / scale * self.weights[f"norms.{layer}.weight"] + self.weights[f"norms.{layer}.bias"]
-        )
-        return normalized
+    def _compute_states(self, sums: Float32Array) -> Float32Array:
+        """(B, D) input of the decoder's last layer, from the sums of the first layer of the encoder, which are overwritten."""
+        layers = self._layers
+        x = np.ascontiguousarray(sums, dtype=np.float32)
+        add_silu(x, layers["first_bias"])
+        x = layers.apply_norm("norms.0", x)
+        for i in range(self.settings.n_layers - 1):
+            inner = x @ layers.transpose(f"upper.{i}.weight")
+            add_silu(inner, layers[f"upper.{i}.bias"])
+            x = layers.apply_norm(f"norms.{i + 1}", x + inner)
+        x = layers.apply_linear("mean", x)
+        return np.tanh(layers.apply_linear("decoder_hidden", x)) if self.settings.decoder_dim else x
 
     def embed_items(self) -> Float32Array:
         """(N, D + 1) item vectors, the bias last."""
@@ -276,8 +275,3 @@ class MultVAEModel:
         sums = np.concatenate([whole[None] / np.sqrt(max(1, L)), (whole - parts) / np.sqrt(max(1, L - 1))])
         scores = self._compute_states(sums.astype(np.float32)) @ vectors[:, :-1].T
         return rank_contributions(history, (scores[0] - scores[1:]).T, top_k=top_k)
-
-
-def _silu(x: Float32Array) -> Float32Array:
-    silu: Float32Array = x / (1 + np.exp(-np.clip(x, -80, 80)))
-    return silu

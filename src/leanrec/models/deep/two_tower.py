@@ -23,6 +23,7 @@ from leanrec.features.pipeline import TEXT_FEATURES, FeatureSpec, FittedFeatures
 from leanrec.field_checks import ArrayShape, check_array_shapes
 from leanrec.finiteness import require_finite
 from leanrec.kernels.csr import replace_values
+from leanrec.kernels.layers.named_layers import NamedLayers
 from leanrec.kernels.sparse import dot_scores
 from leanrec.models.deep.core.masked_items import InteractionIndex, MaskedBatch, MaskedBatches, masked_item_loss
 from leanrec.nn.arrays import to_arrays
@@ -313,9 +314,8 @@ def _build_model(
 
 def _apply_tower(x: Float32Array, weights: Mapping[str, NDArray[Any]], name: str) -> Float32Array:
     """One tower, by name: (B, D) to (B, D) of unit length; zero vectors stay zero without hidden units."""
-    up, down = weights[f"{name}.up.weight"], weights[f"{name}.down.weight"]
-    inner = np.maximum(x @ up.T + weights[f"{name}.up.bias"], 0)
-    x = x + inner @ down.T + weights[f"{name}.down.bias"]
+    tower = NamedLayers(weights, f"{name}.")
+    x = x + tower.apply_linear("down", np.maximum(tower.apply_linear("up", x), 0))
     return np.asarray(x / np.sqrt((x**2).sum(axis=1, keepdims=True) + _EPSILON), dtype=np.float32)
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,55 @@ from leanrec.protocols import Explanation, rank_contributions
 from leanrec.training.histories import PackedHistories, leave_one_out, sum_score_drops
 from leanrec.types import Float32Array, Int32Array, Int64Array, Queries
 
-__all__ = ["SequentialContentModel", "SequentialModel"]
+__all__ = ["ITEM_TABLE", "SequentialContentModel", "SequentialModel", "encode_histories", "explain_history"]
 
+# Name of the item vectors (N, D) among the weights.
+ITEM_TABLE = "items.weight"
 # Rows of histories that are encoded at a time: their activations stay in the cache.
 _BATCH_ROWS = 4_096
+
+
+def encode_histories(
+    settings: SequentialSettings,
+    layers: NamedLayers,
+    look_up: Callable[[Int32Array], Float32Array],
+    histories: PackedHistories,
+) -> Float32Array:
+    """(B, D) state after each history of at most ``max_length`` items; zeros for an empty one.
+
+    ``look_up`` gives a new array of the vectors of some items.
+    """
+    if len(histories) == 1 and len(histories.items):
+        return settings.encode(layers, look_up(histories.items), histories.bounds)
+    out = np.zeros((len(histories), layers[ITEM_TABLE].shape[1]), np.float32)
+
+    def encode_batch(rows: Int64Array) -> None:
+        lengths = histories.lengths[rows]
+        cells = concat_ranges(histories.bounds[rows], lengths)
+        bounds = np.concatenate([[0], np.cumsum(lengths)])
+        out[rows] = settings.encode(layers, look_up(histories.items[cells]), bounds)
+
+    run_in_threads(encode_batch, _split_rows(histories.lengths))
+    return out
+
+
+def _split_rows(lengths: Int64Array) -> list[Int64Array]:
+    """The rows with items, in batches of about ``_BATCH_ROWS`` items."""
+    rows = np.flatnonzero(lengths)
+    ends = np.cumsum(lengths[rows])
+    cuts = np.searchsorted(ends, np.arange(_BATCH_ROWS, ends[-1] if len(ends) else 0, _BATCH_ROWS)) + 1
+    return [batch for batch in np.split(rows, np.unique(cuts)) if len(batch)]
+
+
+def explain_history(
+    history: Int32Array,
+    encode: Callable[[PackedHistories], Float32Array],
+    vectors: Float32Array,
+    top_k: int | None,
+) -> list[Explanation]:
+    """Items of a history by how much the scores of the items with the ``vectors`` (K, D) drop without each."""
+    scores = encode(leave_one_out(history)) @ vectors.T
+    return rank_contributions(*sum_score_drops(history, scores), top_k=top_k)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,7 +97,7 @@ class SequentialModel:
     @property
     def n_items(self) -> int:
         """N, the number of items."""
-        return len(self.weights["items.weight"])
+        return len(self.weights[ITEM_TABLE])
 
     @functools.cached_property
     def _layers(self) -> NamedLayers:
@@ -64,23 +109,11 @@ class SequentialModel:
 
     def encode_histories(self, histories: PackedHistories) -> Float32Array:
         """(B, D) state after each history of at most ``max_length`` items; zeros for an empty one."""
-        items = self.weights["items.weight"]
-        if len(histories) == 1 and len(histories.items):
-            return self.settings.encode(self._layers, items[histories.items], histories.bounds)
-        out = np.zeros((len(histories), items.shape[1]), np.float32)
-
-        def encode_batch(rows: Int64Array) -> None:
-            lengths = histories.lengths[rows]
-            cells = concat_ranges(histories.bounds[rows], lengths)
-            bounds = np.concatenate([[0], np.cumsum(lengths)])
-            out[rows] = self.settings.encode(self._layers, items[histories.items[cells]], bounds)
-
-        run_in_threads(encode_batch, _split_rows(histories.lengths))
-        return out
+        return encode_histories(self.settings, self._layers, self.embed_items().__getitem__, histories)
 
     def embed_items(self) -> Float32Array:
         """(N, D) item vectors."""
-        return self.weights["items.weight"]
+        return self.weights[ITEM_TABLE]
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         """States · item vectors: (B, N), or (B, K) for ``items``."""
@@ -89,16 +122,7 @@ class SequentialModel:
     def explain(self, queries: Queries, items: Int32Array, top_k: int | None = None) -> list[Explanation]:
         """Items of the history by how much the scores of ``items`` drop without each. L + 1 passes through the network."""
         history = PackedHistories.from_queries(queries, self.settings.max_length).items
-        states = self.encode_histories(leave_one_out(history))
-        return rank_contributions(*sum_score_drops(history, states @ self.embed_items()[items].T), top_k=top_k)
-
-
-def _split_rows(lengths: Int64Array) -> list[Int64Array]:
-    """The rows with items, in batches of about ``_BATCH_ROWS`` items."""
-    rows = np.flatnonzero(lengths)
-    ends = np.cumsum(lengths[rows])
-    cuts = np.searchsorted(ends, np.arange(_BATCH_ROWS, ends[-1] if len(ends) else 0, _BATCH_ROWS)) + 1
-    return [batch for batch in np.split(rows, np.unique(cuts)) if len(batch)]
+        return explain_history(history, self.encode_histories, self.embed_items()[items], top_k)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -117,10 +141,10 @@ class SequentialContentModel(SequentialModel):
         check_array_shapes(
             "SequentialContentModel",
             {"projection": self.content.projection[:0]},
-            {"projection": (0, self.weights["items.weight"].shape[1])},
+            {"projection": (0, self.weights[ITEM_TABLE].shape[1])},
         )
 
     def extend(self, items: Table) -> "SequentialContentModel":
         """The model with the M ``items`` added at the end. Raises ColumnError if they have no column of the fit."""
         vectors = np.concatenate([self.embed_items(), self.content.embed_items(items)])
-        return dataclasses.replace(self, weights={**self.weights, "items.weight": vectors})
+        return dataclasses.replace(self, weights={**self.weights, ITEM_TABLE: vectors})
