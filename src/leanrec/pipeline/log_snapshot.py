@@ -1,4 +1,4 @@
-"""Snapshot of a log: the state of the histories beside an event store or in it, so that a start reads only the events behind it."""
+"""Snapshot of a log: the state of the histories, beside an event store or in it, and the events behind it at a start."""
 
 import contextlib
 import dataclasses
