@@ -617,6 +617,7 @@ def _score_found(
     """Score the candidates of one query in float32, highest bound first, until no bound reaches its list; forget them."""
     n, n_found[row] = n_found[row], 0
     counts[row, 0] += n
+    codes, place, step = np.empty((1, Q.shape[1]), np.uint8), np.empty(1, np.int64), np.empty(1, np.float32)
     for _ in range(n):
         at = 0
         for other in range(1, n):
@@ -630,7 +631,7 @@ def _score_found(
         if len(V):
             score = _dot_original(Q, row, V, item)
         else:
-            score = _dot_codes(Q, row, first, rest, steps, offset, bits, position)
+            score = _dot_codes(Q, row, first, rest, steps, offset, bits, position, codes, place, step)
         counts[row, 1] += 1
         if ranks_below(best[row, 0], items[row, 0], score, item):
             items[row, 0], best[row, 0] = item, score
@@ -655,9 +656,12 @@ def _dot_codes(
     offset: float,
     bits: int,
     position: int,
+    codes: CodeArray,
+    place: Int64Array,
+    step: Float32Array,
 ) -> float:
-    codes, step = np.zeros((1, Q.shape[1]), np.uint8), np.empty(1, np.float32)
-    read_codes(first, rest, bits, np.full(1, position), codes)
+    codes[:], place[0] = 0, position
+    read_codes(first, rest, bits, place, codes)
     _load_steps(steps[position : position + 1], 1.0, step)
     total = np.float32(0)
     for d in range(Q.shape[1]):

@@ -1,4 +1,4 @@
-"""Exact maximum inner product search at the memory of 8-bit codes: few vectors are read, from an array that may lie on disk."""
+"""Exact inner product search at the memory of 8-bit codes: few vectors are read, from an array that may lie on disk."""
 
 import dataclasses
 
