@@ -1,4 +1,4 @@
-"""Parallel execution of tasks that release the GIL, kernels compiled both serial and parallel, and one thread for a single query."""
+"""Threads: tasks that release the GIL, kernels compiled serial and parallel, and one thread for a single query."""
 
 import contextlib
 import functools
