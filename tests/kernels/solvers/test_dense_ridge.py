@@ -9,6 +9,7 @@ from leanrec.kernels.solvers.dense_ridge import (
     dense_gram,
     invert_in_place,
     invert_ridge_by_users,
+    keep_largest_by_users,
     keep_largest_weights,
     mirror_upper_triangle,
     regression_weights,
@@ -77,6 +78,17 @@ def test_keeps_the_largest_weights_of_each_row(k: int) -> None:
         expected = np.zeros(70, np.float32)
         expected[order] = matrix[row, order]
         np.testing.assert_array_equal(kept[row], expected)
+
+
+@pytest.mark.parametrize("k", [0, 3, 200])
+def test_blocks_of_an_inverse_by_users_keep_what_the_whole_keeps(k: int) -> None:
+    X, scale = some_X(), np.random.default_rng(1).uniform(0.5, 2, 140).astype(np.float32)
+    inverse, _ = invert_ridge_by_users(X, 2.0)
+    mirror_upper_triangle(inverse)
+    expected = keep_largest_weights(inverse, k, scale).toarray()
+    found = keep_largest_by_users(X, 2.0, k, scale).toarray()
+    assert np.count_nonzero(found) == np.count_nonzero(expected)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("n", [1, 63, 64, 65, 200])
