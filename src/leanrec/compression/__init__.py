@@ -9,7 +9,13 @@ if TYPE_CHECKING:
     from leanrec.compression.compressed_encoder import compress_encoder as compress_encoder
     from leanrec.compression.compressed_factors import CompressedFactors as CompressedFactors
     from leanrec.compression.compressed_factors import compress_factors as compress_factors
+    from leanrec.compression.factor_compression import FactorCompression as FactorCompression
+    from leanrec.compression.methods import CompressionMethod as CompressionMethod
+    from leanrec.compression.methods import count_parts as count_parts
+    from leanrec.compression.proposals import propose_methods as propose_methods
     from leanrec.compression.vectors.axes import AxesCodec as AxesCodec
+    from leanrec.compression.vectors.codec import VectorCodec as VectorCodec
+    from leanrec.compression.vectors.codec import VectorCodes as VectorCodes
     from leanrec.compression.vectors.half import HalfCodec as HalfCodec
     from leanrec.compression.vectors.product import ProductCodec as ProductCodec
     from leanrec.compression.vectors.refit import refit_factors as refit_factors
@@ -25,7 +31,11 @@ __getattr__, __dir__, __all__ = export_lazily(
     {
         "compressed_encoder": ["CompressedEncoder", "compress_encoder"],
         "compressed_factors": ["CompressedFactors", "compress_factors"],
+        "factor_compression": ["FactorCompression"],
+        "methods": ["CompressionMethod", "count_parts"],
+        "proposals": ["propose_methods"],
         "vectors.axes": ["AxesCodec"],
+        "vectors.codec": ["VectorCodec", "VectorCodes"],
         "vectors.half": ["HalfCodec"],
         "vectors.product": ["ProductCodec"],
         "vectors.refit": ["refit_factors"],

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
         compare as compare,
     )
     from leanrec.evaluation.compression.compress import compress as compress
+    from leanrec.evaluation.compression.ranking_sample import MeasuredLists as MeasuredLists
+    from leanrec.evaluation.compression.ranking_sample import RankingSample as RankingSample
+    from leanrec.evaluation.compression.ranking_sample import RelativeLoss as RelativeLoss
+    from leanrec.evaluation.compression.ranking_sample import find_tail_items as find_tail_items
     from leanrec.evaluation.compression.result import CompressedResult as CompressedResult
     from leanrec.evaluation.compression.result import CompressionResult as CompressionResult
     from leanrec.evaluation.compression.target import CompressionTarget as CompressionTarget
@@ -75,6 +79,7 @@ __getattr__, __dir__, __all__ = export_lazily(
         "bootstrap": ["ConfidenceInterval"],
         "compare": ["ModelComparison", "PairedComparison", "compare"],
         "compression.compress": ["compress"],
+        "compression.ranking_sample": ["MeasuredLists", "RankingSample", "RelativeLoss", "find_tail_items"],
         "compression.result": ["CompressedResult", "CompressionResult"],
         "compression.target": ["CompressionTarget"],
         "cross_validation": ["CrossValidation", "cross_validate"],

@@ -114,7 +114,7 @@ def multiply_packed(profile: CSR, packed: PackedRows) -> Float32Array:
 def select_packed(
     profile: CSR, packed: PackedRows, k: int, *, seen: CSR | None = None, allowed: ItemMask | None = None
 ) -> tuple[Int32Array, Float32Array, ItemMask]:
-    """The k largest of ``multiply_packed`` without the (B, N) scores: as `leanrec.kernels.sparse.top_k_sparse`.
+    """The k largest of ``multiply_packed`` without the (B, N) scores: as of the product of sparse matrices.
 
     The rows that a query selects are read once, a third of the bytes of a CSR matrix, and the next row is
     loaded into the cache while one is added.
