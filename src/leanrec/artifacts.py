@@ -94,6 +94,7 @@ _HOMES = {
     "codes.half": "leanrec.compression.vectors.half",
     "codes.product": "leanrec.compression.vectors.product",
     "codes.axes": "leanrec.compression.vectors.axes",
+    "codes.rows": "leanrec.kernels.topk.code_search",
     "codes.scalar": "leanrec.compression.vectors.scalar",
 }
 # Advice as calls of the library, which the command line shows as commands.

@@ -66,13 +66,13 @@ def test_the_best_round_is_kept(model: Any, data: Dataset) -> None:
     assert -measure_loss(best, data) == pytest.approx(max(seen))
     worst = refit_factors(model, ScalarCodec(bits=1), data, judge=lambda each: measure_loss(each, data), run=_RUN)
     plain = compress_factors(model, ScalarCodec(bits=1), seed=3)
-    np.testing.assert_array_equal(worst.items.packed, plain.items.packed)
+    np.testing.assert_array_equal(worst.items.coded.first, plain.items.coded.first)
 
 
 def test_the_seed_decides_the_codes(model: Any, data: Dataset) -> None:
     one, other = (refit_factors(model, ScalarCodec(bits=2), data, run=Run(seed=3, threads=t)) for t in (1, 2))
-    np.testing.assert_array_equal(one.items.packed, other.items.packed)
-    np.testing.assert_array_equal(one.items.steps, other.items.steps)
+    np.testing.assert_array_equal(one.items.coded.first, other.items.coded.first)
+    np.testing.assert_array_equal(one.items.coded.steps, other.items.coded.steps)
 
 
 def test_refuses_what_has_no_levels(model: Any, data: Dataset) -> None:

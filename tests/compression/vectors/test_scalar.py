@@ -1,11 +1,13 @@
 """Scalar codes of 1 to 8 bits."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from contracts.codec import CodecContract, make_queries, make_vectors
 from leanrec.compression import ScalarCodec
-from leanrec.errors import SettingError
+from leanrec.errors import DataError, SettingError
 
 # Error of normal numbers by bits, with some room: rows have few numbers.
 _ERRORS = {8: 0.012, 6: 0.04, 5: 0.07, 4: 0.13, 3: 0.22, 2: 0.38, 1: 0.65}
@@ -74,15 +76,31 @@ def test_a_rotation_helps_rows_of_unequal_numbers() -> None:
 def test_another_seed_is_another_rotation() -> None:
     V = make_vectors()
     one, other = (ScalarCodec(bits=4).encode(V, seed=seed) for seed in (0, 1))
-    assert (one.packed != other.packed).any()
+    assert (one.coded.first != other.coded.first).any()
     Q = make_queries()
     np.testing.assert_allclose(one.score(Q), other.score(Q), atol=0.3 * np.abs(one.score(Q)).max())
 
 
 @pytest.mark.parametrize(("bits", "expected"), [(8, 66), (6, 50), (5, 42), (4, 34), (3, 26), (2, 18), (1, 10)])
 def test_bits_are_packed_tightly(bits: int, expected: int) -> None:
-    codes = ScalarCodec(bits=bits).encode(make_vectors(10, 64))
-    assert codes.nbytes == 10 * expected
+    codes = ScalarCodec(bits=bits).encode(make_vectors(1024, 64))
+    assert codes.nbytes == 1024 * expected + 40
+    assert codes.nbytes == ScalarCodec(bits=bits).count_bytes(1024, 64)
+
+
+def test_refuses_codes_that_do_not_fit() -> None:
+    codes = ScalarCodec(bits=6).encode(make_vectors(40, 24))
+    codes.check_state()
+    for changed in (
+        {"first": codes.coded.first[:2]},
+        {"rest": codes.coded.rest[:, :1]},
+        {"tiles": codes.coded.tiles[:0]},
+        {"steps": -codes.coded.steps},
+        {"n_dims": 90},
+        {"bits": 9},
+    ):
+        with pytest.raises(DataError, match="ScalarCodes"):
+            dataclasses.replace(codes, coded=dataclasses.replace(codes.coded, **changed)).check_state()
 
 
 def test_refuses_other_numbers_of_bits() -> None:

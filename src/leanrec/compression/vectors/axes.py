@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from leanrec.compression.vectors.codec import TiledCodes, check_vectors
 from leanrec.field_checks import ArrayShape
+from leanrec.kernels.topk.selection import ItemMask
 from leanrec.settings import check_settings, setting
-from leanrec.types import Float32Array
+from leanrec.types import CSR, Float32Array, Int32Array
 
 __all__ = ["AxesCodec", "AxesCodes"]
 
@@ -72,9 +73,12 @@ class AxesCodes(TiledCodes):
         """(K, C) vectors of some rows in the space of the inner codes."""
         return np.asarray(self.inner.decode_tile(rows))
 
-    def score_tile(self, projected: Float32Array, rows: slice) -> Float32Array:
-        """(B, K) products of projected queries with some rows."""
-        return np.asarray(self.inner.score_tile(projected, rows))
+    def search(
+        self, Q: Float32Array, k: int, *, seen: CSR | None = None, allowed: ItemMask | None = None
+    ) -> tuple[Int32Array, Float32Array]:
+        """The k items with the largest products, by the search of the inner codes."""
+        items, scores = self.inner.search(np.ascontiguousarray(Q[:, self.columns]), k, seen=seen, allowed=allowed)
+        return items, scores
 
     def project_queries(self, Q: Float32Array) -> Float32Array:
         """(B, C) queries in the space of the inner codes."""

@@ -1,28 +1,28 @@
 """Scalar codes: 1 to 8 bits for each number, with one step for each row."""
 
 import dataclasses
-import functools
 from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from leanrec.compression.vectors.codec import TiledCodes, check_vectors
+from leanrec.compression.vectors.codec import TILE_ROWS, TiledCodes, check_vectors
 from leanrec.errors import DataError
-from leanrec.field_checks import ArrayShape
-from leanrec.kernels.quantization.bit_planes import (
-    count_row_bytes,
-    decode_rows,
-    dot_rows,
-    pack_rows,
-    unpack_rows,
-)
+from leanrec.field_checks import ArrayShape, check_array_shapes
 from leanrec.kernels.quantization.rotation import rotate_back, rotate_rows
-from leanrec.kernels.quantization.row_steps import quantize_rows, shorten_steps, widen_steps
+from leanrec.kernels.quantization.row_steps import quantize_rows
+from leanrec.kernels.topk.code_search import CodeRows
+from leanrec.kernels.topk.code_strips import STRIP_ROWS, count_groups, count_strip_bytes, unpack_codes
+from leanrec.kernels.topk.selection import ItemMask
 from leanrec.settings import check_settings, setting
-from leanrec.types import Float32Array
+from leanrec.types import CSR, Float32Array, Int32Array
 
 __all__ = ["ScalarCodec", "ScalarCodes"]
+
+# The largest step has this exponent of two: float16 ends at 2^16, and loses digits below 2^-14.
+_STEP_BITS = 14
+# Bounds of a tile of rows, see `CodeRows`.
+_TILE_BYTES = 40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class ScalarCodec:
     the query vectors of iALS are long where the items are short. On Gowalla iALS with 256 dimensions then keeps .93 instead
     of .92 of its NDCG@20 at 1 bit, and .998 instead of .993 at 4 bits.
 
-    Cost: D · bits / 8 + 2 bytes for each item, and 4 D bytes with ``balanced``.
+    Cost: D · bits / 8 + 2 bytes for each item, with D · bits rounded up to a multiple of 32 and N of 16, and 4 D bytes with ``balanced``.
     """
 
     bits: int = setting(8, between=(1, 8), doc="Bits of each number.")
@@ -57,7 +57,8 @@ class ScalarCodec:
 
     def count_bytes(self, n_items: int, n_dims: int) -> int:
         """Bytes of the codes of (N, D) vectors."""
-        return n_items * (count_row_bytes(n_dims, self.bits) + 2) + 4 * n_dims * self.balanced
+        packed = count_strip_bytes(n_items, n_dims, self.bits)
+        return packed + 2 * n_items + _TILE_BYTES * -(-n_items // TILE_ROWS) + 4 * n_dims * self.balanced
 
 
 def _measure_axes(V: Float32Array) -> Float32Array:
@@ -71,7 +72,16 @@ def _measure_axes(V: Float32Array) -> Float32Array:
 def _encode(V: Float32Array, bits: int, rotation: int | None, factors: Float32Array | None) -> "ScalarCodes":
     shaped = V if factors is None else V / factors
     codes, steps = quantize_rows(shaped if rotation is None else rotate_rows(shaped, rotation), bits)
-    return ScalarCodes(pack_rows(codes, bits), shorten_steps(steps), V.shape[1], bits, rotation, factors)
+    return _pack(codes, steps, bits, rotation, factors)
+
+
+def _pack(
+    codes: NDArray[np.uint8], steps: Float32Array, bits: int, rotation: int | None, factors: Float32Array | None
+) -> "ScalarCodes":
+    """Codes (N, D) with steps (N,) that become float16 after a division by one power of two, which brings the largest near its end."""
+    exponent = int(np.frexp(steps.max(initial=0))[1]) - _STEP_BITS
+    halves = np.ldexp(steps, -exponent).astype(np.float16)
+    return ScalarCodes(CodeRows.build(codes, halves, bits, (2**bits - 1) / 2), exponent, rotation, factors)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,69 +89,97 @@ class ScalarCodes(TiledCodes):
     """Vectors coded by `ScalarCodec`.
 
     Attributes:
-        packed: (N, W) uint8 codes in bit planes, see `leanrec.kernels.quantization.bit_planes`.
-        steps: (N,) uint16 upper halves of the float32 steps.
-        n_dims: D.
-        bits: bits of each number.
+        coded: packed codes of the rows, and their steps.
+        exponent: power of two that the steps are multiplied with.
         rotation: seed of the rotation; None = the rows are not rotated.
         factors: (D,) float32 that the axes are divided by before the rotation; None = they are not.
     """
 
-    packed: Annotated[NDArray[np.uint8], ArrayShape("N", "W")]
-    steps: Annotated[NDArray[np.uint16], ArrayShape("N")]
-    n_dims: int
-    bits: int
+    coded: CodeRows
+    exponent: int
     rotation: int | None
     factors: Annotated[Float32Array | None, ArrayShape("D")] = None
 
     def check_state(self) -> None:
-        """Raise DataError unless the rows are as wide as their codes, and all steps finite."""
-        if not 1 <= self.bits <= 8 or self.packed.shape[1] != count_row_bytes(self.n_dims, self.bits):
-            raise DataError(
-                f"ScalarCodes.packed must have the width of {self.n_dims} codes of {self.bits} bits. "
-                f"Got {self.packed.shape[1]} bytes."
-            )
-        if not np.isfinite(widen_steps(self.steps)).all():
-            raise DataError("ScalarCodes.steps must be finite.")
+        """Raise DataError unless the arrays fit each other, and the steps are finite."""
+        coded, n = self.coded, len(self.coded)
+        if not 1 <= coded.bits <= 8 or coded.n_dims < 0:
+            raise DataError(f"ScalarCodes must have 1 to 8 bits. Got {coded.bits} bits of {coded.n_dims} numbers.")
+        first, rest = (
+            (-(-n // STRIP_ROWS), groups, STRIP_ROWS, 4) for groups in count_groups(coded.n_dims, coded.bits)
+        )
+        shapes = {"first": first, "rest": rest, "tiles": (-(-n // TILE_ROWS), 5)}
+        check_array_shapes("ScalarCodes.coded", {name: getattr(coded, name) for name in shapes}, shapes)
+        if not (np.isfinite(coded.steps) & (coded.steps >= 0)).all():
+            raise DataError("ScalarCodes.coded must have steps that are finite and at least 0.")
         if self.factors is not None and (len(self.factors) != self.n_dims or not (self.factors > 0).all()):
             raise DataError(f"ScalarCodes.factors must be {self.n_dims} numbers above 0.")
 
     @property
     def n_items(self) -> int:
         """N."""
-        return len(self.packed)
+        return len(self.coded)
 
-    @functools.cached_property
-    def _steps(self) -> Float32Array:
-        return widen_steps(self.steps)
+    @property
+    def n_dims(self) -> int:
+        """D."""
+        return self.coded.n_dims
+
+    @property
+    def bits(self) -> int:
+        """Bits of each number."""
+        return self.coded.bits
 
     def decode_tile(self, rows: NDArray[Any] | slice) -> Float32Array:
-        """(K, D) vectors of some rows, rotated."""
-        return decode_rows(np.ascontiguousarray(self.packed[rows]), self._steps[rows], self.n_dims, self.bits)
+        """(K, D) vectors of some rows, rotated and divided by the power of two."""
+        return self.coded.decode(np.arange(self.n_items)[rows])
 
-    def score_tile(self, projected: Float32Array, rows: slice) -> Float32Array:
-        """(B, K) products of rotated queries with some rows; for one query without decoding them."""
-        if len(projected) == 1:
-            return dot_rows(self.packed[rows], self._steps[rows], projected[0], self.bits)[None]
-        return super().score_tile(projected, rows)
+    def search(
+        self, Q: Float32Array, k: int, *, seen: CSR | None = None, allowed: ItemMask | None = None
+    ) -> tuple[Int32Array, Float32Array]:
+        """The k items with the largest products, from the packed codes. See `CodeRows`."""
+        return self.coded.top_k(
+            self.project_queries(np.ascontiguousarray(Q, np.float32)), k, seen=seen, allowed=allowed
+        )
 
     def project_queries(self, Q: Float32Array) -> Float32Array:
         """(B, D) queries in the axes of the codes."""
         shaped = Q if self.factors is None else Q * self.factors
-        return shaped if self.rotation is None else rotate_rows(shaped, self.rotation)
+        return np.ldexp(shaped if self.rotation is None else rotate_rows(shaped, self.rotation), self.exponent)
 
     def restore(self, coded: Float32Array) -> Float32Array:
         """(K, D) rows in the axes of the vectors."""
-        shaped = coded if self.rotation is None else rotate_back(coded, self.rotation)
+        scaled = np.ldexp(coded, self.exponent)
+        shaped = scaled if self.rotation is None else rotate_back(scaled, self.rotation)
         return shaped if self.factors is None else shaped * self.factors
 
     def read_levels(self) -> tuple[NDArray[np.uint8], Float32Array]:
-        """The codes (N, D) and steps (N,), unpacked."""
-        return unpack_rows(self.packed, self.n_dims, self.bits), self._steps.copy()
+        """The codes (N, D) and steps (N,), unpacked; steps are divided by the power of two, as decoded tiles are."""
+        coded = self.coded
+        codes = unpack_codes(coded.first, coded.rest, coded.bits, coded.n_dims, np.arange(len(coded)))
+        return codes, coded.steps.astype(np.float32)
 
     def with_levels(self, codes: NDArray[np.uint8], steps: Float32Array) -> "ScalarCodes":
-        """These codes with others of the same bits. Steps lose the digits beyond their first 8 bits."""
-        return dataclasses.replace(self, packed=pack_rows(codes, self.bits), steps=shorten_steps(steps))
+        """These codes with others of the same bits, and steps that are divided by the power of two of these."""
+        return _pack(codes, np.ldexp(steps, self.exponent), self.bits, self.rotation, self.factors)
+
+    def append(self, V: Float32Array) -> "ScalarCodes":
+        """The codes with those of more vectors (M, D) at the end."""
+        codes, steps = self.read_levels()
+        new, new_steps = self._read_alike(V)
+        return self.with_levels(np.concatenate([codes, new]), np.concatenate([steps, new_steps]))
+
+    def replace(self, rows: NDArray[Any], V: Float32Array) -> "ScalarCodes":
+        """The codes with those of ``rows`` (M,) made anew from V (M, D)."""
+        codes, steps = self.read_levels()
+        codes[rows], steps[rows] = self._read_alike(V)
+        return self.with_levels(codes, steps)
+
+    def _read_alike(self, V: Float32Array) -> tuple[NDArray[np.uint8], Float32Array]:
+        """Codes and steps of other vectors, divided by the power of two of these."""
+        alike = self.encode_alike(V)
+        codes, steps = alike.read_levels()
+        return codes, np.ldexp(steps, alike.exponent - self.exponent)
 
     def encode_alike(self, V: Float32Array) -> "ScalarCodes":
         """Codes of other vectors in the same axes."""

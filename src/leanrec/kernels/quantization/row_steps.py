@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from leanrec.kernels.threads import compile_parallel
 from leanrec.types import Float32Array
 
-__all__ = ["quantize_rows", "shorten_steps", "widen_steps"]
+__all__ = ["quantize_rows"]
 
 # Step between the levels that is best for normal numbers of variance 1, by bits (Max, "Quantizing for Minimum Distortion", IRE
 # Transactions on Information Theory 6, 1960).
@@ -23,22 +23,12 @@ def quantize_rows(X: Float32Array, bits: int) -> tuple[NDArray[np.uint8], Float3
 
     Of several steps around the best one for normal numbers, and the one with which the largest number fits, each row
     takes that of the least squared error, improved in turns by least squares and rounding. Steps have 8 significant bits,
-    see ``shorten_steps``. O(R · D) times about 16.
+    so that they may be kept in float16. O(R · D) times about 16.
     """
     codes, steps = np.zeros(X.shape, np.uint8), np.zeros(len(X), np.float32)
     if X.size:
         _quantize_rows(np.ascontiguousarray(X, np.float32), bits, _NORMAL_STEPS[bits] * _RATIOS, codes, steps)
     return codes, steps
-
-
-def shorten_steps(steps: Float32Array) -> NDArray[np.uint16]:
-    """The upper halves of float32 numbers, which have 8 significant bits."""
-    return (np.ascontiguousarray(steps, np.float32).view(np.uint32) >> np.uint32(16)).astype(np.uint16)
-
-
-def widen_steps(halves: NDArray[np.uint16]) -> Float32Array:
-    """The float32 numbers of ``shorten_steps``."""
-    return (halves.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
 @compile_parallel
