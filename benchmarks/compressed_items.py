@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import harness
 import numpy as np
@@ -28,7 +28,6 @@ from leanrec.compression.methods import count_parts
 from leanrec.compression.vectors.codec import TiledCodes
 from leanrec.data import Dataset
 from leanrec.evaluation.compression.ranking_sample import METRICS, MeasuredLists, RankingSample, find_tail_items
-from leanrec.field_checks import ArrayShape
 from leanrec.models import parse_model
 from leanrec.protocols import Scorer
 from leanrec.run import Run
@@ -43,18 +42,18 @@ WIDTHS = (2, 4, 8, 16, 32, 64)
 RIDGES = (0.3, 0.7, 1.5)
 # Bytes an item, and the share of NDCG@20 to keep.
 GOALS = ((264, 0.999), (136, 0.997), (104, 0.99), (64, 0.97), (32, 0.93), (16, 0.88))
-# Family → color of `leanrec.evaluation.plots.figures`, and marker.
+# Family → color, of the palette of Okabe and Ito as in all plots, and marker.
 STYLES = {
-    "product codes, refitted": ("blue", "o"),
-    "scalar codes, refitted": ("teal", "s"),
-    "product codes": ("blue", "."),
-    "scalar codes": ("teal", "."),
-    "FAISS scalar": ("orange", "^"),
-    "FAISS PQ": ("pink", "v"),
-    "FAISS OPQ": ("red", "v"),
-    "FAISS RaBitQ": ("olive", "D"),
-    "narrower, float32": ("gray", "x"),
-    "narrower, 8 bits": ("gray", "+"),
+    "product codes, refitted": ("#0072b2", "o"),
+    "scalar codes, refitted": ("#00825f", "s"),
+    "product codes": ("#0072b2", "."),
+    "scalar codes": ("#00825f", "."),
+    "FAISS scalar": ("#c4500a", "^"),
+    "FAISS PQ": ("#a8528a", "v"),
+    "FAISS OPQ": ("#9c2f2f", "v"),
+    "FAISS RaBitQ": ("#7a6a00", "D"),
+    "narrower, float32": ("#6b6b6b", "x"),
+    "narrower, 8 bits": ("#6b6b6b", "+"),
 }
 OURS = tuple(name for name in STYLES if "codes" in name)
 CAUSE = "Codes and codebooks are fitted by alternating least squares, which ends in a local minimum. Next: codebooks of two levels."
@@ -71,7 +70,7 @@ class DecodedCodes(TiledCodes):
         n_bytes: of the codes, and of what decodes them.
     """
 
-    vectors: Annotated[Float32Array, ArrayShape("N", "D")]
+    vectors: Float32Array
     n_bytes: int
 
     @property
@@ -268,43 +267,47 @@ def make_comparisons(runs: Mapping[str, list[Measured]], families: Mapping[str, 
 
 def draw_results(results: dict[str, Any], folder: Path, families: Mapping[str, str]) -> list[str]:
     """Plot NDCG@20 against bytes an item, one line for each family."""
-    from leanrec.evaluation.plots.figures import COLORS, INK, format_log_axis, open_figure, style_axes
+    from matplotlib import pyplot as plt
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     stages, name = results["contestants"], f"{results['claim']}.png"
-    with open_figure(folder / name, 7.2, 4.4) as figure:
-        panel = figure.subplots()
-        style_axes(panel, x="bytes an item (log scale)", y="NDCG@20")
-        for family, (color, marker) in STYLES.items():
-            members = [stages[each] for each, its in families.items() if its == family]
-            if not members:
-                continue
-            found = sorted((each["bytes"]["value"], each["ndcg@20"]["value"]) for each in members)
+    figure, panel = plt.subplots(figsize=(7.2, 4.4), layout="constrained")
+    for family, (color, marker) in STYLES.items():
+        members = [stages[each] for each, its in families.items() if its == family]
+        found = sorted((each["bytes"]["value"], each["ndcg@20"]["value"]) for each in members)
+        if found:
             is_main = family.endswith("refitted")
             panel.plot(
                 *zip(*found, strict=True),
                 marker=marker,
-                color=COLORS[color],
+                color=color,
                 label=family,
                 linewidth=2 if is_main else 1,
                 linestyle="-" if family in OURS else "--",
                 markersize=6 if is_main else 4.5,
                 zorder=3 if is_main else 2,
             )
-        whole = stages["uncompressed"]
-        panel.axhline(whole["ndcg@20"]["value"], color=INK, linewidth=0.9, zorder=1)
-        panel.annotate(
-            f"uncompressed, {whole['bytes']['value']:,.0f} bytes",
-            (1, whole["ndcg@20"]["value"]),
-            xycoords=("axes fraction", "data"),
-            xytext=(0, 4),
-            textcoords="offset points",
-            ha="right",
-            fontsize=8.5,
-        )
-        panel.set_xscale("log")
-        panel.set_xlim(left=6)
-        format_log_axis(panel.xaxis)
-        panel.legend(fontsize=8.5, frameon=False, loc="lower right")
+    whole = stages["uncompressed"]
+    panel.axhline(whole["ndcg@20"]["value"], color="#1d1f23", linewidth=0.9, zorder=1)
+    panel.annotate(
+        f"uncompressed, {whole['bytes']['value']:,.0f} bytes",
+        (1, whole["ndcg@20"]["value"]),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 4),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8.5,
+    )
+    panel.set(xscale="log", xlabel="bytes an item (log scale)", ylabel="NDCG@20")
+    panel.set_xlim(left=6)
+    panel.xaxis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0)))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    panel.xaxis.set_minor_formatter(NullFormatter())
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize=8.5, frameon=False, loc="lower right")
+    figure.savefig(folder / name, dpi=144)
+    plt.close(figure)
     return [name]
 
 

@@ -36,6 +36,8 @@ MODULES = {
 }
 # What benchmarks measure below the public surface.
 MEASURED = {
+    "leanrec.compression",
+    "leanrec.evaluation.compression",
     "leanrec.evaluation.frontier",
     "leanrec.integrations.redis",
     "leanrec.kernels",

@@ -32,7 +32,7 @@ def loss(data: Dataset, model: IALSModel, codes: ProductCodes) -> float:
 def test_each_round_lowers_the_loss(fitted: tuple[Dataset, IALSModel, ProductCodes]) -> None:
     data, model, codes = fitted
     losses = [loss(data, model, codes)]
-    losses += [loss(data, model, refit_product(model, codes, data, rounds=n)) for n in (1, 2, 4)]
+    losses += [loss(data, model, refit_product(model, codes, data, rounds=n)) for n in (1, 3)]
     assert losses == sorted(losses, reverse=True)
     whole = loss(data, model, ProductCodec(n_codes=24).encode(model.items))
     assert losses[-1] - whole < 0.9 * (losses[0] - whole)

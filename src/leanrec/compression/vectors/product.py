@@ -89,7 +89,7 @@ class ProductCodes(TiledCodes):
     """Vectors coded by `ProductCodec`.
 
     Attributes:
-        packed: (N, W) uint8 codes of M groups in bit planes, see `leanrec.kernels.quantization.bit_planes`.
+        packed: (N, W) uint8 codes of M groups in bit planes, see ``kernels.quantization.bit_planes``.
         levels: (N,) uint8 lengths: level l > 0 stands for unit · 2^(l / 8), and 0 for a row of zeros.
         books: (K, D) int8 centroids of all groups, for rows of length 1.
         steps: (D,) float32 that the numbers of ``books`` are multiplied by.
