@@ -40,7 +40,7 @@ def quantize_uniformly(V: Float32Array, bits: int) -> tuple[np.ndarray, np.ndarr
     if bits == 8:
         return quantize_rows(V)
     widths = {1: 0.7979 * 2, 2: 0.9957, 4: 0.3352}
-    steps = (V.std(axis=1) * widths[bits]).astype(np.float16)
+    steps = np.maximum(V.std(axis=1) * widths[bits], 6e-8).astype(np.float16)
     codes = np.floor(V / steps.astype(np.float32)[:, None]) + 2 ** (bits - 1)
     return codes.clip(0, 2**bits - 1).astype(np.uint8), steps
 
