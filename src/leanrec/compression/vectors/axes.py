@@ -23,6 +23,10 @@ class AxesCodec:
     vectors is then solved in the small space.
 
     Cost: that of the inner codec at ``n_axes`` dimensions, and 2 bytes an axis.
+
+    Attributes:
+        inner: the codec of the axes that are kept.
+        n_axes: number of axes that are kept; at most D.
     """
 
     inner: Any
