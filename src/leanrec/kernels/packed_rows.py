@@ -116,7 +116,7 @@ def select_packed(
 ) -> tuple[Int32Array, Float32Array, ItemMask]:
     """The k largest of ``multiply_packed`` without the (B, N) scores: as of the product of sparse matrices.
 
-    The rows that a query selects are read once, a third of the bytes of a CSR matrix, and the next row is
+    The rows that a query selects are read once, about a quarter of the bytes of a CSR matrix, and the next row is
     loaded into the cache while one is added.
     """
     rows, n = profile.shape[0], packed.n_columns

@@ -32,7 +32,7 @@ def pack(model: Any, *, value_bits: int = 6) -> "CompressedWeights":
 
     Args:
         model: a fitted model with sparse item-item weights, such as SLIM, item-kNN, or EASE with ``top_k`` or pruned.
-        value_bits: bits of a value, from 4 to 8; the columns are exact.
+        value_bits: bits of a value, from 1 to 8; the columns are exact.
 
     Raises SettingError for a model without sparse item-item weights.
     """
