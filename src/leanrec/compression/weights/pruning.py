@@ -82,9 +82,9 @@ def prune(
 
     The importance of weight (i, j) is |weight| · frequency(i)^0.3 · frequency(j)^−0.2: an item of many histories
     matters more, and scores of frequent items are larger without ranking better. What is kept is then solved for
-    again where the estimator can do that (EASE, SLIM, local regression); the others, such as item-kNN and RP3, are cut
-    only. These are solved for twice: at
-    twice the budget first, so that the last choice is among weights that have adapted to it. Deterministic.
+    again where the estimator can do that (EASE, SLIM, local regression), first at twice the budget and then within it, so
+    that the last choice is among weights that have adapted. Other models, such as item-kNN and RP3, are cut only.
+    Deterministic.
 
     Cost: O(weights), and the regressions of the kept weights. Memory: about 40 bytes for each kept weight, and what
     the regressions need; a dense or mapped matrix is read in blocks.
