@@ -23,7 +23,7 @@ class MappedIndex:
 
     Rows of 8-bit codes, longest vector first, rule out most items by the bounds of what coding lost; the vectors of the
     others, some tens for each query, are read and scored in float32. Lists and scores equal those of ``ItemIndex``. A single
-    query reads the upper four bits of the codes, so it takes about half of the time where the codes exceed the caches;
+    query reads the upper four bits of the codes, so it takes about two thirds of the time where the codes exceed the caches;
     batches take longer than with ``ItemIndex``.
 
     Memory: N · (D + 6) bytes besides V.
