@@ -156,6 +156,10 @@ class EncoderCompression:
         n_dims = table // 4 // max(model.n_items, 1)
         return float(sum(parts.values()) + self.codec.count_bytes(model.n_items, n_dims))
 
+    def refine(self, model: Scorer) -> tuple["EncoderCompression", ...]:  # noqa: ARG002 - of the protocol
+        """No slower method of the same size is known."""
+        return ()
+
     def compress(self, model: Scorer, data: Dataset, run: Run = Run()) -> CompressedEncoder:
         """The model with its item table in codes. Raises SettingError for a model that is not sequential."""
         if not isinstance(model, SequentialModel):

@@ -1,7 +1,9 @@
 """Proposals: the methods that are worth a try for a model of one kind within a number of bytes."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from leanrec.compression.compressed_encoder import EncoderCompression
 from leanrec.compression.compressed_factors import find_scored_table, find_tables
 from leanrec.compression.factor_compression import FactorCompression
 from leanrec.compression.methods import CompressionMethod
@@ -12,6 +14,7 @@ from leanrec.compression.vectors.scalar import ScalarCodec
 from leanrec.compression.weights.compressed_weights import WeightCompression
 from leanrec.compression.weights.pruning import find_weights
 from leanrec.errors import SettingError
+from leanrec.models.sequential.core.models import SequentialModel
 from leanrec.protocols import RowwiseEmbedder, Scorer
 
 __all__ = ["propose_methods"]
@@ -27,7 +30,10 @@ def propose_methods(model: Scorer, max_bytes: float) -> tuple[CompressionMethod,
     The first is the one that is expected to keep most of the ranking.
     """
     if isinstance(model, RowwiseEmbedder) and find_scored_table(model) is not None:
-        return _propose_factors(model, max_bytes)
+        shapes = [getattr(model, name).shape for name in find_tables(model)]
+        return _propose_codecs(model, max_bytes, shapes, FactorCompression)
+    if isinstance(model, SequentialModel):
+        return _propose_codecs(model, max_bytes, [model.embed_items().shape], EncoderCompression)
     try:
         find_weights(model)
     except SettingError:
@@ -36,10 +42,14 @@ def propose_methods(model: Scorer, max_bytes: float) -> tuple[CompressionMethod,
     return tuple(each for each in proposed if each.estimate_bytes(model) <= max_bytes)
 
 
-def _propose_factors(model: Scorer, max_bytes: float) -> tuple[CompressionMethod, ...]:
-    """Of each kind the codec with the most bytes that fit."""
-    shapes = [getattr(model, name).shape for name in find_tables(model)]
-    per_row, n_dims = max_bytes / max(sum(n for n, _ in shapes), 1), max(d for _, d in shapes)
+def _propose_codecs(
+    model: Scorer,
+    max_bytes: float,
+    shapes: Sequence[tuple[int, ...]],
+    make_method: Callable[[Any], CompressionMethod],
+) -> tuple[CompressionMethod, ...]:
+    """Of each kind the codec with the most bytes that fit, for tables of these shapes (N, D)."""
+    per_row, n_dims = max_bytes / max(sum(shape[0] for shape in shapes), 1), max(shape[1] for shape in shapes)
     kinds: list[list[Any]] = [
         [HalfCodec()],
         [ScalarCodec(bits) for bits in range(8, 0, -1)],
@@ -49,7 +59,7 @@ def _propose_factors(model: Scorer, max_bytes: float) -> tuple[CompressionMethod
         kinds.insert(0, [ProductCodec(n_codes) for n_codes in range(min(int(per_row), n_dims), 0, -1)])
     chosen: list[CompressionMethod] = []
     for kind in kinds:
-        methods = (FactorCompression(codec) for codec in kind)
+        methods = (make_method(codec) for codec in kind)
         best = next((each for each in methods if each.estimate_bytes(model) <= max_bytes), None)
         chosen += [] if best is None else [best]
     return tuple(chosen)
