@@ -22,9 +22,7 @@ from harness import Claim, Comparison, Contestant
 from numpy.typing import NDArray
 from probe import pin_to_cores
 
-from leanrec.compression import ProductCodec, ScalarCodec
-from leanrec.compression.factor_compression import FactorCompression
-from leanrec.compression.methods import count_parts
+from leanrec.compression import AxesCodec, FactorCompression, ProductCodec, ScalarCodec, count_parts
 from leanrec.compression.vectors.codec import TiledCodes
 from leanrec.data import Dataset
 from leanrec.evaluation.compression.ranking_sample import METRICS, MeasuredLists, RankingSample, find_tail_items
@@ -119,7 +117,13 @@ def list_contestants(base: str, dims: int, *, is_refitted: bool) -> Iterator[tup
         if codes < dims:
             yield from _list_codecs("product codes", ProductCodec(codes, bits), is_refitted=is_refitted)
     for bits in range(8, 0, -1):
-        yield from _list_codecs("scalar codes", ScalarCodec(bits), is_refitted=is_refitted and bits <= 3)
+        codec = ScalarCodec(bits, balanced=bits <= 4)
+        yield from _list_codecs("scalar codes", codec, is_refitted=is_refitted and bits <= 3)
+    # Just within 64, 32 and 16 bytes an item, where D is 256.
+    for bits, n_axes in ((2, dims * 15 // 16), (1, dims * 7 // 8), (1, dims * 3 // 8)):
+        yield from _list_codecs(
+            "scalar codes", AxesCodec(ScalarCodec(bits, balanced=True), n_axes), is_refitted=is_refitted
+        )
     yield from _list_peers(dims)
     if is_refitted:
         yield from _list_narrower(base, dims)

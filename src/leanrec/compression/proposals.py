@@ -3,25 +3,28 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from leanrec.compression.compressed_encoder import EncoderCompression
-from leanrec.compression.compressed_factors import find_scored_table, find_tables
+from leanrec.compression.compressed_encoder import CompressedEncoder, EncoderCompression
+from leanrec.compression.compressed_factors import CompressedFactors, find_scored_table, find_tables
 from leanrec.compression.factor_compression import FactorCompression
-from leanrec.compression.methods import CompressionMethod
+from leanrec.compression.methods import CompressionMethod, count_parts
 from leanrec.compression.vectors.axes import AxesCodec
 from leanrec.compression.vectors.half import HalfCodec
 from leanrec.compression.vectors.product import ProductCodec
 from leanrec.compression.vectors.scalar import ScalarCodec
-from leanrec.compression.weights.compressed_weights import WeightCompression
+from leanrec.compression.weights.compressed_weights import CompressedWeights, WeightCompression
 from leanrec.compression.weights.pruning import find_weights
 from leanrec.errors import SettingError
 from leanrec.models.sequential.core.models import SequentialModel
 from leanrec.protocols import RowwiseEmbedder, Scorer
 
-__all__ = ["propose_methods"]
+__all__ = ["check_compressible", "propose_methods", "propose_smallest"]
 
 _VALUE_BITS = (6, 5, 8)
 _MOST_CODE_BYTES = 48
 _LEAST_AXES = 1 / 4
+# More than the books, levels and rotations of the smallest models.
+_LEAST_BYTES = 2**20
+_BALANCED = 4  # bits, up to which balanced axes keep more of most models
 
 
 def propose_methods(model: Scorer, max_bytes: float) -> tuple[CompressionMethod, ...]:
@@ -42,6 +45,34 @@ def propose_methods(model: Scorer, max_bytes: float) -> tuple[CompressionMethod,
     return tuple(each for each in proposed if each.estimate_bytes(model) <= max_bytes)
 
 
+def propose_smallest(model: Scorer) -> tuple[CompressionMethod, ...]:
+    """The methods within the fewest bytes, by factors of two, that any is known for; () for a kind of model without a method."""
+    found: tuple[CompressionMethod, ...] = ()
+    size = _count_ample(model)
+    while methods := propose_methods(model, size) if size >= 1 else ():
+        found, size = methods, size / 2
+    return found
+
+
+def check_compressible(model: Scorer) -> None:
+    """Raise SettingError for a model that is compressed already, or of a kind without a method."""
+    if isinstance(model, (CompressedEncoder, CompressedFactors, CompressedWeights)):
+        raise SettingError(
+            "The model must not be compressed already, for what is lost is measured against the one that was fitted. "
+            f"Got {type(model).__name__}. Compress the model that it was made from."
+        )
+    if not propose_methods(model, _count_ample(model)):
+        raise SettingError(
+            "The model must score by item embeddings, as ials, pure_svd, lightgcn and sasrec do, or by item-item weights, as "
+            f"ease and item_knn do. Got {type(model).__name__}, for which no method of compression is known."
+        )
+
+
+def _count_ample(model: Scorer) -> float:
+    """Bytes within which every method fits that makes sense."""
+    return 2.0 * sum(count_parts(model).values()) + _LEAST_BYTES
+
+
 def _propose_codecs(
     model: Scorer,
     max_bytes: float,
@@ -52,8 +83,9 @@ def _propose_codecs(
     per_row, n_dims = max_bytes / max(sum(shape[0] for shape in shapes), 1), max(shape[1] for shape in shapes)
     kinds: list[list[Any]] = [
         [HalfCodec()],
-        [ScalarCodec(bits) for bits in range(8, 0, -1)],
-        *([AxesCodec(ScalarCodec(bits), n) for n in _list_axes(n_dims)] for bits in (4, 2, 1)),
+        [ScalarCodec(bits, balanced=bits <= _BALANCED) for bits in range(8, 0, -1)],
+        [ScalarCodec(bits) for bits in range(_BALANCED, 0, -1)],
+        *([AxesCodec(ScalarCodec(bits, balanced=True), n) for n in _list_axes(n_dims)] for bits in (4, 2, 1)),
     ]
     if per_row <= _MOST_CODE_BYTES:
         kinds.insert(0, [ProductCodec(n_codes) for n_codes in range(min(int(per_row), n_dims), 0, -1)])

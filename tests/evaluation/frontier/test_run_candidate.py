@@ -28,7 +28,9 @@ def test_a_runner_records_errors_and_deletes_its_folder(data: Dataset) -> None:
     with open_runner(
         parts, budget=Budget(), metric="ndcg@10", run=Run(), isolate=False, latency=FEW_REQUESTS, save=None
     ) as runner:
-        (fitted,), (failed,) = (runner.run_candidate(each) for each in parse_candidates([Popularity(), FailingEstimator()]))
+        (fitted,), (failed,) = (
+            runner.run_candidate(each) for each in parse_candidates([Popularity(), FailingEstimator()])
+        )
         assert runner.folder.exists()
     assert fitted.valid is not None
     assert fitted.result.status == "fitted"
