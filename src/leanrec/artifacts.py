@@ -35,7 +35,18 @@ from leanrec.field_checks import check_bounds, check_codes, check_fields
 from leanrec.finiteness import check_finite
 from leanrec.pacing import pause
 
-__all__ = ["FORMAT", "copy", "load", "read_digest", "read_manifest", "replace_file", "save", "size_of", "type_id"]
+__all__ = [
+    "FORMAT",
+    "check_free",
+    "copy",
+    "load",
+    "read_digest",
+    "read_manifest",
+    "replace_file",
+    "save",
+    "size_of",
+    "type_id",
+]
 
 FORMAT = 3
 _OLD = "artifact"  # in the folder for what is replaced
@@ -124,8 +135,7 @@ def save(
             by a hard link, without reading it into memory.
     """
     target = Path(path)
-    if target.exists() and not (target / _MANIFEST).exists():
-        raise ArtifactError(f"{target} exists and is not a leanrec artifact, so it is left alone. Choose another path.")
+    check_free(target)
     with _stage_artifact(target) as staging:
         writer = _Writer(staging, link_from)
         manifest = {
@@ -142,6 +152,16 @@ def save(
             )
         _write(staging / _MANIFEST, text)
     return target
+
+
+def check_free(path: str | Path) -> None:
+    """Raise ArtifactError if ``path`` is something else than an artifact, or in a folder that cannot be written to."""
+    target = Path(path)
+    if target.exists() and not (target / _MANIFEST).exists():
+        raise ArtifactError(f"{target} exists and is not a leanrec artifact, so it is left alone. Choose another path.")
+    parent = next(each for each in target.absolute().parents if each.exists())
+    if not (parent.is_dir() and os.access(parent, os.W_OK)):
+        raise ArtifactError(f"Cannot write {target}: {parent} is not a folder that may be written to.")
 
 
 def load(path: str | Path, kind: type | None = None, *, mapped: bool = False) -> Any:

@@ -58,6 +58,7 @@ def compress(
     The chosen method is then applied to the model itself.
     """
     from leanrec import artifacts
+    from leanrec.compression.proposals import check_compressible
     from leanrec.evaluation.compression.compress import compress as choose
     from leanrec.evaluation.compression.target import parse_target
     from leanrec.models.baselines.popularity import Popularity
@@ -66,7 +67,10 @@ def compress(
     target = parse_target(size=size, max_bytes=max_bytes, max_p99=max_p99, max_loss=max_loss)
     if out is not None and out.resolve() == path.resolve():
         raise SettingError(f"--out must be another folder than {path}, whose model stays as it is.")
+    if out is not None:
+        artifacts.check_free(out)
     pipeline, run = Pipeline.load(path), train.to_run()
+    check_compressible(pipeline.model)
     model, data, valid, test = _hold_out(pipeline, split, run)
     result = choose(model, data, valid, target, report=test, fallback=Popularity().fit(data), run=run)
     report = result.to_dict() | {"out": None}
@@ -114,7 +118,7 @@ def _hold_out(
         seed=run.seed,
         allow_repeats=options.allow_repeats,
     )
-    output.print_note(f"Fitting the model without the held-out events, to measure what is lost. {parts.how}")
+    output.print_note(f"Fitting the model without the held-out events, to measure what is lost. Split: {parts.how}.")
     return estimator.fit(parts.train, run), parts.train, parts.valid, parts.test
 
 
@@ -128,7 +132,7 @@ def _print_result(result: "CompressionResult", report: dict[str, Any]) -> None:
     from leanrec.units import format_bytes
 
     names, rows = result.table()
-    for name, title in (("artifact", "on disk, with ids, titles and histories"), ("resident", "memory of a server")):
+    for name, title in (("artifact", "folder on disk"), ("resident", "memory of a server")):
         if name in report:
             sizes = [format_bytes(report[name][which]) for which in ("base", "chosen")]
             rows.append((title, *sizes, *[""] * (len(names) - 3)))

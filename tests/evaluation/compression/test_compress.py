@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from leanrec.compression.weights.compressed_weights import pack
 from leanrec.data.dataset import Dataset
 from leanrec.data.splits.split import Split, split
-from leanrec.errors import SettingError
+from leanrec.errors import DataError, SettingError
 from leanrec.evaluation.compression.compress import compress
 from leanrec.evaluation.compression.result import CompressionResult
 from leanrec.evaluation.compression.target import CompressionTarget
+from leanrec.models.factorization.ials import IALS
 from leanrec.models.linear.ease import EASE, EASEModel
 from leanrec.protocols import Scorer
 from leanrec.run import Run
@@ -85,8 +87,9 @@ def test_a_target_out_of_reach_gives_the_closest(model: EASEModel, parts: Split)
     assert "out of reach" in result.summary()[0]
     slow = choose(model, parts, p99=1e-9)
     assert slow.violation.startswith("p99 ")
-    with pytest.raises(SettingError, match="No method makes"):
-        choose(model, parts, bytes_per_item=3)
+    small = choose(model, parts, bytes_per_item=3)
+    assert small.chosen.name == "1 weights an item"
+    assert " instead of " in small.violation
 
 
 def test_the_same_seed_gives_the_same_result(model: EASEModel, parts: Split) -> None:
@@ -105,7 +108,38 @@ def test_a_result_is_plain_and_tells_itself(model: EASEModel, parts: Split) -> N
     assert "One more halving" in " ".join(result.summary())
 
 
-def test_bytes_without_a_method_are_refused(dataset: Dataset, parts: Split) -> None:
+def test_a_proposed_method_is_the_closest_where_none_fits(parts: Split) -> None:
+    model = IALS(embedding_dim=8, epochs=2).fit(parts.train, RUN)
+    result = compress(model, parts.train, parts.valid, CompressionTarget(bytes=1), report=parts.test, run=RUN)
+    assert result.violation.endswith(" instead of 1 B")
+    assert result.chosen.n_bytes == min(size for _, size, _ in result.tried)
+    assert result.halved is None
+
+
+def test_a_compressed_model_is_refused(model: EASEModel, parts: Split) -> None:
+    smaller = pack(EASEModel(model.settings, sp.csr_array(model.weights)))
+    with pytest.raises(SettingError, match="must not be compressed already"):
+        compress(smaller, parts.train, parts.valid, CompressionTarget(bytes=1000), run=RUN)
+
+
+def test_a_model_without_a_hit_is_refused(model: EASEModel, parts: Split) -> None:
+    unlearned = EASEModel(model.settings, np.zeros_like(model.weights))
+    truth = parts.valid.ground_truth.copy()
+    truth.indices[:] = len(parts.train.items) - 1
+    truth.sum_duplicates()
+    valid = dataclasses.replace(parts.valid, ground_truth=truth)
+    with pytest.raises(DataError, match="must list some held-out items"):
+        compress(unlearned, parts.train, valid, CompressionTarget(bytes=1000), k=1, run=RUN)
+
+
+def test_the_table_fits_a_terminal_of_80_columns(model: EASEModel, parts: Split) -> None:
+    names, rows = choose(model, parts, bytes_per_item=80).table()
+    widths = [max(len(row[column]) for row in rows) for column in range(len(names))]
+    assert sum(widths) + len(widths) <= 80
+    assert not any(cell.startswith("-0.00") for row in rows for cell in row)
+
+
+def test_a_model_without_a_method_is_refused(dataset: Dataset, parts: Split) -> None:
     @dataclasses.dataclass(frozen=True, eq=False)
     class Constant:
         n_items: int
@@ -113,5 +147,5 @@ def test_bytes_without_a_method_are_refused(dataset: Dataset, parts: Split) -> N
         def score(self, queries: Any, items: Any = None) -> Any:
             return np.ones((len(queries), self.n_items), np.float32)
 
-    with pytest.raises(SettingError, match="No method makes a Constant smaller"):
+    with pytest.raises(SettingError, match="Got Constant, for which no method"):
         compress(Constant(len(dataset.items)), parts.train, parts.valid, CompressionTarget(bytes=10), run=RUN)

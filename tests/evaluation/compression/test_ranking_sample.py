@@ -1,5 +1,8 @@
 """Samples of queries on which compressed models are compared with their base."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -44,10 +47,22 @@ def test_a_report_of_its_own_leaves_all_queries_to_the_choice(parts: Split) -> N
     assert (len(few.queries), len(fewer.queries)) == (3, 2)
 
 
-def test_one_query_is_not_enough(parts: Split) -> None:
-    one = parts.valid.take(np.flatnonzero(parts.valid.n_relevant)[:1])
-    with pytest.raises(DataError, match="held-out events of some users"):
-        draw_samples(one, None, parts.train, None, RUN, k=20, max_queries=(1000, 1000))
+@pytest.mark.parametrize("n_queries", [1, 19])
+def test_few_queries_are_not_enough(parts: Split, n_queries: int) -> None:
+    few = parts.valid.take(np.flatnonzero(parts.valid.n_relevant)[:n_queries])
+    with pytest.raises(
+        DataError, match=f"of at least 10 users.* There are {n_queries // 2} and {n_queries - n_queries // 2} "
+    ):
+        draw_samples(few, None, parts.train, None, RUN, k=20, max_queries=(1000, 1000))
+
+
+def test_unknown_items_are_rare_ones(parts: Split) -> None:
+    truth = parts.valid.ground_truth
+    n_known = len(parts.train.items)
+    wide = type(truth)((truth.data, truth.indices + n_known, truth.indptr), shape=(truth.shape[0], 2 * n_known))
+    queries: Any = SimpleNamespace(ground_truth=wide)
+    sample = RankingSample(queries, find_tail_items(parts.train), None)
+    assert sample._tail_truth.nnz == truth.nnz
 
 
 def test_the_popular_items_have_a_fifth_of_the_events(dataset: Dataset) -> None:

@@ -20,6 +20,12 @@ def test_other_sizes_are_refused(text: str) -> None:
         parse_size(text)
 
 
+@pytest.mark.parametrize("text", ["0B/item", "0MB", "0.2B"])
+def test_a_size_of_zero_is_refused(text: str) -> None:
+    with pytest.raises(SettingError, match="must be positive.*Got"):
+        parse_size(text)
+
+
 @pytest.mark.parametrize(("text", "share"), [("0.5%", 0.005), ("0.005", 0.005), ("5 %", 0.05), ("0", 0.0)])
 def test_losses(text: str, share: float) -> None:
     assert parse_loss(text) == pytest.approx(share)

@@ -193,7 +193,7 @@ class WeightCompression:
     value_bits: int = 6
 
     def __str__(self) -> str:
-        cut = f"cut to {self.bytes_per_item:g} B/item, " if self.bytes_per_item else ""
+        cut = f"cut to {self.bytes_per_item:.4g} B/item, " if self.bytes_per_item else ""
         return f"weights {cut}bits={self.value_bits}"
 
     def estimate_bytes(self, model: Scorer) -> float:

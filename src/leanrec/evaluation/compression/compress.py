@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from leanrec.compression.methods import CompressionMethod, count_parts
-from leanrec.compression.proposals import propose_methods
+from leanrec.compression.proposals import check_compressible, propose_methods, propose_smallest
 from leanrec.data.dataset import Dataset
 from leanrec.data.splits.evaluation_set import EvaluationSet
-from leanrec.errors import SettingError
+from leanrec.errors import DataError
 from leanrec.evaluation.compression.ranking_sample import (
     METRICS,
     MeasuredLists,
@@ -74,28 +74,32 @@ def compress(
         run: seed, threads and progress.
 
     Raises:
-        SettingError: no method is known for the model.
-        DataError: held-out events of fewer than two users.
+        SettingError: no method is known for the model, or it is compressed already.
+        DataError: held-out events of fewer than ten users to choose by or to report on, or none of which the model lists.
     """
     check_at_least("max_queries", max_queries, 1)
     check_at_least("max_reported", max_reported, 1)
+    if methods is None:
+        check_compressible(model)
     started = time.perf_counter()
     chooser, reporter = draw_samples(part, report, data, fallback, run, k=k, max_queries=(max_queries, max_reported))
     trials = _Trials(model, data, chooser, run)
+    if not trials.base.means()["ndcg"]:
+        raise DataError(
+            f"The model must list some held-out items, for a loss to be measured. It has none of those of {len(chooser.queries)} "
+            f"users among its first {k}. Give more held-out events, or a better model."
+        )
     sizes = _list_sizes(model, target)
     for size in run.track(sizes, "Compress", total=len(sizes)):
         best = trials.try_methods(propose_methods(model, size) if methods is None else methods, size)
         if methods is not None or (target.loss is not None and best is not None and best.loss.high > target.loss):
             break
     if not trials.done:
-        raise SettingError(
-            f"No method makes a {type(model).__name__} smaller within {target}. Its arrays have "
-            f"{format_bytes(sum(count_parts(model).values()))}; allow more bytes."
-        )
+        trials.try_methods(propose_smallest(model) if methods is None else methods, math.inf)
     measurer = _Reporter(model, data, reporter, run)
     chosen, violation = _choose(trials, target, measurer)
     smaller = [each for each in trials.done if each.n_bytes <= chosen.n_bytes / 2]
-    if not smaller and methods is None:
+    if not smaller and not violation and methods is None:
         trials.try_methods(propose_methods(model, chosen.n_bytes / 2), chosen.n_bytes / 2)
         smaller = [each for each in trials.done if each.n_bytes <= chosen.n_bytes / 2]
     halved = min(smaller, key=lambda each: each.loss.value, default=None)
@@ -214,7 +218,7 @@ def _choose(trials: _Trials, target: CompressionTarget, report: _Reporter) -> tu
     fitting = [each for each in trials.done if each.n_bytes <= limit]
     if not fitting:
         smallest = min(trials.done, key=lambda each: each.n_bytes)
-        return smallest, f"{format_bytes(smallest.n_bytes)} of {format_bytes(limit)}"
+        return smallest, f"{format_bytes(smallest.n_bytes)} instead of {format_bytes(limit)}"
     if target.loss is not None:
         kept = [each for each in fitting if each.loss.high <= target.loss]
         if not kept:

@@ -23,6 +23,8 @@ METRICS = ("ndcg", "recall", "tail_recall")
 _HEAD_SHARE = 0.2
 _N_RESAMPLES = 2000
 _BLOCK = 512
+# An interval over fewer users says nothing.
+_MIN_QUERIES = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +95,9 @@ class RankingSample:
     def _tail_truth(self) -> CSR:
         """The ground truth without the popular items."""
         truth = self.queries.ground_truth.copy()
-        truth.data = np.where(self.is_tail[truth.indices], truth.data, 0).astype(np.float32)
+        # Items that the model does not know come after those that it knows, and have no events.
+        kept = np.concatenate([self.is_tail, np.ones(max(truth.shape[1] - len(self.is_tail), 0), np.bool_)])
+        truth.data = np.where(kept[truth.indices], truth.data, 0).astype(np.float32)
         truth.eliminate_zeros()
         return truth
 
@@ -137,7 +141,8 @@ def draw_samples(
 ) -> tuple[RankingSample, RankingSample]:
     """Samples of at most so many queries: one of ``part`` to choose by, and one of ``report`` to report on.
 
-    Without ``report`` each is of half of the queries of ``part``. Raises DataError where a sample would be empty.
+    Without ``report`` each is of half of the queries of ``part``. Raises DataError for samples of fewer
+    than ten users.
     """
     rng = np.random.default_rng(run.seed)
     rows = rng.permutation(np.flatnonzero(part.n_relevant))
@@ -146,10 +151,10 @@ def draw_samples(
         sets, chosen = (part, part), (rows[:half], rows[half:])
     else:
         sets, chosen = (part, report), (rows, rng.permutation(np.flatnonzero(report.n_relevant)))
-    if not all(len(each) for each in chosen):
+    if min(map(len, chosen)) < _MIN_QUERIES:
         raise DataError(
-            "A compression is chosen by held-out events of some users and reported on those of others. There are events of "
-            f"{len(chosen[0])} and of {len(chosen[1])}. Split the data another way."
+            f"A compression must be chosen by held-out events of at least {_MIN_QUERIES} users, and reported on events of as "
+            f"many. There are {len(chosen[0])} and {len(chosen[1])} with known items. Hold out more events, or give other ones."
         )
     is_tail = find_tail_items(train)
     first, second = (

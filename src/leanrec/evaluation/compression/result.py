@@ -95,11 +95,11 @@ class CompressionResult:
         base, chosen, loss = self.base, self.chosen, self.chosen.losses["ndcg"]
         times = base.n_bytes / max(chosen.n_bytes, 1)
         outcome = (
-            f"{chosen.name}: {chosen.bytes_per_item:.4g} B an item instead of {base.bytes_per_item:.4g}, {times:.3g} times "
-            f"smaller, with {_describe_loss(loss)} of NDCG on {self.n_reported} users who took no part in the choice."
+            f"{chosen.name}: {_format_size(chosen)} B an item instead of {_format_size(base)}, {times:.3g} times "
+            f"smaller, with {_describe_loss(loss)} of NDCG on held-out events of {self.n_reported} users, which took no part in the choice."
         )
         choice = (
-            f"Chosen among {len(self.tried)} by {self.n_chosen} users, on whom it has "
+            f"Chosen among {len(self.tried)} by other events of {self.n_chosen} users, on which it has "
             f"{_describe_loss(chosen.chosen_loss)}."
         )
         lines = [outcome, choice]
@@ -107,7 +107,7 @@ class CompressionResult:
             lines.insert(0, f"The target, {self.target}, is out of reach. This is the closest: {self.violation}.")
         if self.halved is not None:
             lines.append(
-                f"One more halving: {self.halved.name}, {self.halved.bytes_per_item:.4g} B an item, with "
+                f"One more halving: {self.halved.name}, {_format_size(self.halved)} B an item, with "
                 f"{_describe_loss(self.halved.losses['ndcg'])} of NDCG."
             )
         return tuple(lines)
@@ -115,16 +115,14 @@ class CompressionResult:
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Names of the columns, and the rows, as text: the model itself, the chosen one, and half of that."""
         shown = [each for each in (self.base, self.chosen, self.halved) if each is not None]
-        rows = [("bytes an item", *(f"{each.bytes_per_item:.4g}" for each in shown))]
+        rows = [("bytes an item", *(_format_size(each) for each in shown))]
         rows += [("model", *(format_bytes(each.n_bytes) for each in shown))]
         for name in METRICS:
-            cells = [f"{self.base.means[name]:.4f}"]
-            cells += [
-                f"{each.means[name]:.4f} ({-each.losses[name].value:+.2%}, at worst {-each.losses[name].high:+.2%})"
-                for each in shown[1:]
-            ]
-            rows.append((name.replace("_", " "), *cells))
-        rows.append(("lists with the same items", "", *(f"{each.identical:.1%}" for each in shown[1:])))
+            rows.append((name.replace("_", " "), *(f"{each.means[name]:.4f}" for each in shown)))
+            losses = [each.losses[name] for each in shown[1:]]
+            rows.append(("  change", "", *(_format_change(each.value) for each in losses)))
+            rows.append(("  at worst", "", *(_format_change(each.high) for each in losses)))
+        rows.append(("lists unchanged", "", *(f"{each.identical:.1%}" for each in shown[1:])))
         if any(each.certified is not None for each in shown):
             rows.append(
                 (
@@ -133,9 +131,10 @@ class CompressionResult:
                     *("–" if c.certified is None else f"{c.certified:.1%}" for c in shown[1:]),
                 )
             )
-        rows.append(("request, p50 and p99", *(f"{format_seconds(c.p50)}, {format_seconds(c.p99)}" for c in shown)))
+        rows.append(("request p50, p99", *(f"{format_seconds(c.p50)}, {format_seconds(c.p99)}" for c in shown)))
         rows.append(("time to make it", "", *(format_seconds(each.build_seconds) for each in shown[1:])))
-        rows.append(("largest parts", *(_describe_parts(each.parts) for each in shown)))
+        for place, title in enumerate(("largest parts", "", "")):
+            rows.append((title, *(_describe_part(each.parts, place) for each in shown)))
         return ("", *(each.name for each in shown)), rows
 
     def to_dict(self) -> dict[str, Any]:
@@ -160,5 +159,18 @@ def _describe_loss(loss: RelativeLoss) -> str:
     return f"a loss of {loss.value:.2%} (95 % interval {max(loss.low, -9.99):.2%} to {loss.high:.2%})"
 
 
-def _describe_parts(parts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {format_bytes(size)}" for name, size in list(parts.items())[:3])
+def _format_size(result: CompressedResult) -> str:
+    """Bytes an item, with four digits and no exponent."""
+    size = result.bytes_per_item
+    return f"{size:.4g}" if size < 1000 else f"{size:,.0f}"
+
+
+def _format_change(loss: float) -> str:
+    """A loss as the change of the metric; no sign before a zero."""
+    return f"{-loss:+.2%}" if f"{loss:.2%}".strip("-") != "0.00%" else "0.00%"
+
+
+def _describe_part(parts: Mapping[str, int], place: int) -> str:
+    """Name and size of the part at a place from 0, "" past the last."""
+    named = list(parts.items())[place : place + 1]
+    return "".join(f"{name} {format_bytes(size)}" for name, size in named)

@@ -66,6 +66,8 @@ def parse_size(text: str) -> CompressionTarget:
     if slash and unit.strip().lower() != "item":
         raise SettingError(f"A size must be of the model, such as 20MB, or by item, such as 64B/item. Got {text!r}.")
     n_bytes = parse_bytes(size)
+    if not n_bytes:
+        raise SettingError(f"A size must be positive, such as 20MB or 64B/item. Got {text!r}.")
     return CompressionTarget(bytes_per_item=n_bytes) if slash else CompressionTarget(bytes=n_bytes)
 
 
