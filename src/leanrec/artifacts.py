@@ -103,6 +103,7 @@ _HOMES = {
     "compressed_encoder": "leanrec.compression.compressed_encoder",
     "compressed_factors": "leanrec.compression.compressed_factors",
     "codes.half": "leanrec.compression.vectors.half",
+    "codes.offsets": "leanrec.compression.vectors.offsets",
     "codes.product": "leanrec.compression.vectors.product",
     "codes.axes": "leanrec.compression.vectors.axes",
     "codes.rows": "leanrec.kernels.topk.code_search",

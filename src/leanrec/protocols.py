@@ -21,6 +21,7 @@ __all__ = [
     "ExplanationPath",
     "Extendable",
     "ItemComparer",
+    "OffsetEmbedder",
     "Ranker",
     "RatingPredictor",
     "Retriever",
@@ -28,6 +29,7 @@ __all__ = [
     "RowwiseEmbedder",
     "Scorer",
     "Searcher",
+    "SharedItemReader",
     "SimilarityEmbedder",
     "SparseScorer",
     "Stage",
@@ -112,6 +114,40 @@ class RowwiseEmbedder(Protocol):
 
     def summarize(self) -> "RowwiseEmbedder":
         """The model with sums over all rows, where it needs any, in fields of their own."""
+        ...
+
+
+@runtime_checkable
+class SharedItemReader(Protocol):
+    """A `RowwiseEmbedder` whose queries read some items beside those of their histories: the negatives of a fold-in."""
+
+    def find_shared_items(self, queries: Queries, n_items: int) -> Int32Array:
+        """(S,) rows that the queries read of all N items of the fit, in any order, also several times."""
+        ...
+
+    def with_shared_items(self, rows: Int32Array) -> "RowwiseEmbedder":
+        """The model of some items, of which those of ``find_shared_items`` have these rows (S,)."""
+        ...
+
+
+@runtime_checkable
+class OffsetEmbedder(Protocol):
+    """A `RowwiseEmbedder` whose item embeddings hold offsets beside the vectors, which are added to the scores.
+
+    Its table of items is what ``embed_items`` gives, in one array or put together of several.
+    """
+
+    @property
+    def offset_columns(self) -> tuple[int, ...]:
+        """Columns of the item embeddings that are offsets, or one number for all items."""
+        ...
+
+    def embed_items(self) -> Float32Array:
+        """(N, D)."""
+        ...
+
+    def replace_items(self, vectors: Float32Array) -> "RowwiseEmbedder":
+        """The model with other item embeddings (N, D), of as many items or of some."""
         ...
 
 

@@ -10,6 +10,7 @@ import pytest
 from conftest import make_dataset
 from contracts.estimator import EstimatorContract
 from contracts.fitting import fit_once
+from contracts.rating import RatingContract
 from contracts.updatable import find_changed, grow
 from leanrec import artifacts
 from leanrec.compression import HalfCodec, ScalarCodec, compress_factors
@@ -23,6 +24,8 @@ from leanrec.protocols import (
     Explainable,
     Extendable,
     ItemComparer,
+    OffsetEmbedder,
+    RatingPredictor,
     Scorer,
     Searcher,
     SimilarityEmbedder,
@@ -30,6 +33,7 @@ from leanrec.protocols import (
     Updatable,
 )
 from leanrec.run import Run
+from leanrec.types import Queries, empty_csr
 
 _RUN = Run(seed=3, threads=1)
 MODELS = {
@@ -39,6 +43,9 @@ MODELS = {
     "lightgcn with users": {"embedding_dim": 16, "epochs": 8, "learn_user_embeddings": True},
     "ultragcn": {"embedding_dim": 16, "epochs": 4},
     "xsimgcl": {"embedding_dim": 16, "epochs": 4},
+    "bpr": {"embedding_dim": 16, "epochs": 20, "learning_rate": 0.1},
+    "bpr by popularity": {"embedding_dim": 16, "epochs": 8, "sampler": "popularity"},
+    "rating_mf": {"embedding_dim": 8, "l2": 0.5},
 }
 
 
@@ -90,6 +97,21 @@ class TestCompressedLightGCN(CompressedContract):
     estimator = Compressed(build("lightgcn"), HalfCodec())
 
 
+class TestCompressedBPR(CompressedContract):
+    estimator = Compressed(build("bpr"), ScalarCodec(bits=6))
+
+
+class TestCompressedRatingMF(RatingContract, CompressedContract):
+    estimator = Compressed(build("rating_mf"), ScalarCodec(bits=6))
+    min_recall = 0.3
+
+    def test_an_empty_history_predicts_the_baseline_of_the_item(self, model: Any) -> None:
+        empty = Queries(users=np.full(2, -1, np.int32), history=empty_csr(2, model.n_items))
+        baseline, offsets = model.model.baseline, model.items.decode(np.array([0, 5]))[:, 1]
+        expected = baseline.clip(np.float32(baseline.mean) + offsets)
+        np.testing.assert_allclose(model.predict(empty, np.array([0, 5], np.int32)), expected, atol=1e-5)
+
+
 @pytest.fixture(params=sorted(MODELS))
 def plain(request: pytest.FixtureRequest, dataset: Dataset) -> Any:
     return fit_once(build(request.param), dataset, _RUN)
@@ -113,7 +135,7 @@ def test_half_precision_scores_and_explains_as_the_model(plain: Any, dataset: Da
 def test_keeps_the_powers_of_the_model(plain: Any) -> None:
     compressed = compress_factors(plain, ScalarCodec(bits=8))
     assert all(isinstance(compressed, each) for each in (Scorer, Embedder, Searcher, ItemComparer))
-    for power in (Explainable, Updatable, Extendable, SparseScorer):
+    for power in (Explainable, Updatable, Extendable, RatingPredictor, SparseScorer):
         assert isinstance(compressed, power) == isinstance(plain, power), power
 
 
@@ -139,8 +161,11 @@ def test_bytes_are_those_of_the_codes_and_sums(plain: Any, dataset: Dataset, tmp
     files = sum(file.stat().st_size - 128 for file in folder.glob("*.npy"))
     assert files == sum(count_parts(compressed).values())
     tables = [plain.items, getattr(plain, "users", []), getattr(plain, "sources", [])]
-    # Codes are in strips of 16 rows, and a tile has 40 bytes of bounds.
-    assert files <= sum((len(table) + 15) * (4 + 2) + 40 for table in tables) + 64
+    # The negatives that new users meet, where they cannot be drawn without the popularity of all items.
+    negatives = 4 * 2000 * (getattr(plain.settings, "sampler", "") == "popularity")
+    # Codes are in strips of 16 rows, a tile has 40 bytes of bounds, and an offset takes 3 bytes.
+    offsets = 3 * len(plain.items) * isinstance(plain, OffsetEmbedder)
+    assert files <= sum((len(table) + 15) * (4 + 2) + 40 for table in tables) + 128 + negatives + offsets
 
 
 @pytest.mark.parametrize("name", ["ials", "pure_svd"])

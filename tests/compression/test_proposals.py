@@ -16,9 +16,9 @@ from leanrec.run import Run
 RUN = Run(seed=3, threads=1)
 
 
-@pytest.mark.parametrize("name", ["ials", "pure_svd", "lightgcn", "ease", "item_knn", "slim"])
+@pytest.mark.parametrize("name", ["ials", "pure_svd", "lightgcn", "bpr", "rating_mf", "ease", "item_knn", "slim"])
 def test_proposals_keep_the_bytes_and_use_them(dataset: Dataset, name: str) -> None:
-    sizes: dict[str, Any] = {"embedding_dim": 32} if name in {"ials", "pure_svd", "lightgcn"} else {}
+    sizes: dict[str, Any] = {} if name in {"ease", "item_knn", "slim"} else {"embedding_dim": 32}
     model = get_model(name)(**sizes).fit(dataset, RUN)
     size = sum(count_parts(model).values())
     limit = size / 3

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from leanrec.compression.vectors.codec import VectorCodec, VectorCodes
+from leanrec.compression.vectors.offsets import OffsetCodec
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.field_checks import ArrayShape
@@ -17,9 +18,12 @@ from leanrec.kernels.threads import single_threaded_blas
 from leanrec.protocols import (
     Explainable,
     Explanation,
+    OffsetEmbedder,
+    RatingPredictor,
     RowUpdatable,
     RowwiseEmbedder,
     Scorer,
+    SharedItemReader,
     SimilarityEmbedder,
     Updatable,
 )
@@ -33,6 +37,8 @@ _RUN = Run()
 _TILE = 1024
 # Query vectors that a codec sees.
 _N_QUERIES = 2000
+# The table that an `OffsetEmbedder` puts together.
+_ITEMS = "items"
 
 
 def compress_factors(model: Scorer, codec: VectorCodec, *, data: Dataset | None = None, seed: int = 0) -> Any:
@@ -57,9 +63,9 @@ def compress_factors(model: Scorer, codec: VectorCodec, *, data: Dataset | None 
         chosen = np.random.default_rng(seed).permutation(len(data.users))[:_N_QUERIES]
         queries = model.embed_queries(data.queries(np.sort(chosen).astype(np.int32)))
     tables: dict[str, VectorCodes] = {}
-    for name in find_tables(model):
+    for name, coded in choose_codecs(model, codec).items():
         seen = queries if name == find_scored_table(model) else None
-        tables[name] = codec.encode(getattr(model, name), queries=seen, seed=seed)
+        tables[name] = coded.encode(read_table(model, name), queries=seen, seed=seed)
     return build_factors(model, codec, tables)
 
 
@@ -68,9 +74,41 @@ def build_factors(model: Any, codec: VectorCodec, tables: Mapping[str, VectorCod
     decoded: dict[str, Any] = {name: codes.decode() for name, codes in tables.items()}
     # Sums of the model itself are of the rows before they were coded.
     sums = {field.name: None for field in dataclasses.fields(model) if field.default is None}
-    summarized: Any = dataclasses.replace(model, **decoded, **sums).summarize()
-    empty = {name: table[:0].copy() for name, table in decoded.items()}
-    return CompressedFactors(dataclasses.replace(summarized, **empty), codec, dict(tables))
+    summarized: Any = _replace_tables(dataclasses.replace(model, **sums), decoded).summarize()
+    return CompressedFactors(remove_rows(summarized), codec, dict(tables))
+
+
+def remove_rows(summarized: Any) -> Any:
+    """The model without the rows of its tables, which is what it keeps beside their codes."""
+    tables = {name: read_table(summarized, name)[:0].copy() for name in find_tables(summarized)}
+    return _replace_tables(summarized, tables)
+
+
+def _replace_tables(model: Any, tables: Mapping[str, Any]) -> Any:
+    """The model with other tables."""
+    others = dict(tables)
+    if isinstance(model, OffsetEmbedder) and _ITEMS in others:
+        model = model.replace_items(others.pop(_ITEMS))
+    return dataclasses.replace(model, **others)
+
+
+def read_table(model: Any, name: str) -> Float32Array:
+    """(N, D) or (U, D) the table of a name, with the offsets of items."""
+    return np.asarray(
+        model.embed_items() if isinstance(model, OffsetEmbedder) and name == _ITEMS else getattr(model, name)
+    )
+
+
+def choose_codecs(model: Any, codec: Any) -> dict[str, Any]:
+    """The codec of each table of a model: the given one, with the offsets of items kept apart."""
+    codecs = dict.fromkeys(find_tables(model), codec)
+    if isinstance(model, OffsetEmbedder) and _ITEMS in codecs:
+        vectors, columns = model.embed_items(), model.offset_columns
+        is_constant = {column: bool(np.ptp(vectors[:, column]) == 0) for column in columns}
+        constants = tuple(column for column in columns if is_constant[column])
+        offsets = tuple(column for column in columns if not is_constant[column])
+        codecs[_ITEMS] = OffsetCodec(codec, offsets, constants)
+    return codecs
 
 
 def find_tables(model: Any) -> dict[str, str]:
@@ -83,8 +121,17 @@ def find_tables(model: Any) -> dict[str, str]:
     return found
 
 
+def find_coded_shapes(model: Any) -> list[tuple[int, int]]:
+    """(rows, columns) of each table, without the offsets of items, which a codec does not see."""
+    shapes = {name: read_table(model, name).shape for name in find_tables(model)}
+    n_offsets = len(model.offset_columns) if isinstance(model, OffsetEmbedder) else 0
+    return [(rows, columns - n_offsets * (name == _ITEMS)) for name, (rows, columns) in shapes.items()]
+
+
 def find_scored_table(model: Any) -> str | None:
     """Name of the table that ``embed_items`` gives; None if there is none, or the model has no items."""
+    if isinstance(model, OffsetEmbedder):
+        return _ITEMS if len(model.embed_items()) else None
     vectors = model.embed_items()
     return next(
         (name for name, size in find_tables(model).items() if size == "N" and getattr(model, name) is vectors), None
@@ -131,6 +178,8 @@ class CompressedFactors:
 
     @functools.cached_property
     def _scored(self) -> str:
+        if isinstance(self.model, OffsetEmbedder):
+            return _ITEMS
         vectors = self.model.embed_items()
         return next(name for name in self.tables if getattr(self.model, name) is vectors)
 
@@ -183,13 +232,14 @@ class CompressedFactors:
     def _decode(self, items: NDArray[Any], users: NDArray[Any] | None = None) -> Any:
         """The model of some items, and users of the fit."""
         which = {"N": items, "U": np.zeros(0, np.intp) if users is None else users}
-        return dataclasses.replace(
-            self.model, **{name: codes.decode(which[self._sizes[name]]) for name, codes in self.tables.items()}
-        )
+        decoded = {name: codes.decode(which[self._sizes[name]]) for name, codes in self.tables.items()}
+        return _replace_tables(self.model, decoded)
 
     def _take_part(self, queries: Queries, items: NDArray[Any] | None = None) -> "_Part":
-        """The model of the items of the queries, and of ``items``."""
-        named = [queries.history.indices]
+        """The model of the items of the queries, of those that it reads beside, and of ``items``."""
+        is_reader = isinstance(self.model, SharedItemReader)
+        shared = self.model.find_shared_items(queries, self.n_items) if is_reader else np.zeros(0, np.int32)
+        named = [queries.history.indices, shared]
         named += [] if queries.ratings is None else [queries.ratings.indices]
         named += [] if items is None else [np.ravel(items)]
         rows = np.unique(np.concatenate(named))
@@ -203,7 +253,10 @@ class CompressedFactors:
             ratings=None if queries.ratings is None else _keep_columns(queries.ratings, rows),
             time=queries.time,
         )
-        return _Part(self._decode(rows, users), narrow, rows)
+        part = self._decode(rows, users)
+        if is_reader:
+            part = part.with_shared_items(np.searchsorted(rows, shared).astype(np.int32))
+        return _Part(part, narrow, rows)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -263,4 +316,16 @@ class _CompressedUpdatable(CompressedFactors):
         return build_factors(whole, self.codec, {self._scored: codes.append(new) if len(new) else codes})
 
 
-_POWERS: Mapping[type, type] = {Explainable: _CompressedExplainable, Updatable: _CompressedUpdatable}
+class _CompressedRatingPredictor(CompressedFactors):
+    """Predicts by the model of the items of the history and of those to rate."""
+
+    def predict(self, queries: Queries, items: Int32Array) -> Float32Array:
+        part = self._take_part(queries, items)
+        return np.asarray(part.model.predict(part.queries, np.searchsorted(part.rows, items)))
+
+
+_POWERS: Mapping[type, type] = {
+    Explainable: _CompressedExplainable,
+    RatingPredictor: _CompressedRatingPredictor,
+    Updatable: _CompressedUpdatable,
+}

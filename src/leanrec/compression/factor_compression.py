@@ -3,7 +3,14 @@
 import dataclasses
 from typing import Any
 
-from leanrec.compression.compressed_factors import CompressedFactors, build_factors, compress_factors, find_tables
+from leanrec.compression.compressed_factors import (
+    CompressedFactors,
+    build_factors,
+    choose_codecs,
+    compress_factors,
+    read_table,
+    remove_rows,
+)
 from leanrec.compression.methods import count_parts
 from leanrec.compression.vectors.half import HalfCodec
 from leanrec.compression.vectors.product import ProductCodec, ProductCodes
@@ -17,8 +24,6 @@ from leanrec.settings import check_at_least
 
 __all__ = ["FactorCompression"]
 
-# Sums over all rows that a model without its rows keeps, at most: a few numbers for each dimension.
-_SUMS = 64
 _ROUNDS = (1, 3)
 
 
@@ -43,11 +48,10 @@ class FactorCompression:
 
     def estimate_bytes(self, model: Scorer) -> float:
         """Bytes of the codes and of what else the model needs."""
-        parts, tables = count_parts(model), find_tables(model)
-        size = float(sum(n_bytes for name, n_bytes in parts.items() if name not in tables))
-        for name in tables:
-            table = getattr(model, name)
-            size += self.codec.count_bytes(*table.shape) + _SUMS + 8 * table.shape[1]
+        summarized: Any = model
+        size = float(sum(count_parts(remove_rows(summarized.summarize())).values()))
+        for name, codec in choose_codecs(model, self.codec).items():
+            size += codec.count_bytes(*read_table(model, name).shape)
         return size
 
     def refine(self, model: Scorer) -> tuple["FactorCompression", ...]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from leanrec.compression.compressed_encoder import CompressedEncoder, EncoderCompression
-from leanrec.compression.compressed_factors import CompressedFactors, find_scored_table, find_tables
+from leanrec.compression.compressed_factors import CompressedFactors, find_coded_shapes, find_scored_table
 from leanrec.compression.factor_compression import FactorCompression
 from leanrec.compression.methods import CompressionMethod, count_parts
 from leanrec.compression.vectors.axes import AxesCodec
@@ -33,8 +33,7 @@ def propose_methods(model: Scorer, max_bytes: float) -> tuple[CompressionMethod,
     The first is the one that is expected to keep most of the ranking.
     """
     if isinstance(model, RowwiseEmbedder) and find_scored_table(model) is not None:
-        shapes = [getattr(model, name).shape for name in find_tables(model)]
-        return _propose_codecs(model, max_bytes, shapes, FactorCompression)
+        return _propose_codecs(model, max_bytes, find_coded_shapes(model), FactorCompression)
     if isinstance(model, SequentialModel):
         return _propose_codecs(model, max_bytes, [model.embed_items().shape], EncoderCompression)
     try:

@@ -3,7 +3,7 @@
 import numpy as np
 import scipy.sparse as sp
 
-from leanrec.kernels.sgd.pairwise import PairwiseStep, fold_in_users, run_epoch
+from leanrec.kernels.sgd.pairwise import PairwiseStep, draw_negatives, fold_in_users, run_epoch
 from leanrec.run import Run
 
 UNIFORM = PairwiseStep(learning_rate=0.1, l2=0.05, by_popularity=False)
@@ -58,8 +58,10 @@ def test_popularity_sampling_draws_popular_items_more_often() -> None:
     items = np.zeros((100, 3), np.float32)
     frequency = np.cumsum(np.bincount(X.indices, minlength=100)).astype(np.int64)
     items[1] = 1
-    drawn = fold_in_users(X[[0]], items, frequency, PairwiseStep(0.1, 0.0, by_popularity=True), 200)
-    uniform = fold_in_users(X[[0]], items, frequency, PairwiseStep(0.1, 0.0, by_popularity=False), 200)
+    drawn, uniform = (
+        fold_in_users(X[[0]], items, draw_negatives(frequency, 100, step, 200), step)
+        for step in (PairwiseStep(0.1, 0.0, by_popularity=True), PairwiseStep(0.1, 0.0, by_popularity=False))
+    )
     assert (drawn < 5 * uniform).all()
     assert (uniform <= 0).all()
 
@@ -68,9 +70,9 @@ def test_fold_in_converges_to_the_optimum() -> None:
     rng = np.random.default_rng(5)
     items = rng.normal(size=(12, 4)).astype(np.float32)
     history = sp.csr_array(np.eye(12, dtype=np.float32)[[2]] + np.eye(12, dtype=np.float32)[[6]])
-    w = fold_in_users(history, items, np.zeros(0, np.int64), PairwiseStep(0.1, 0.1, by_popularity=False), 20_000)[
-        0
-    ].astype(np.float64)
+    step = PairwiseStep(0.1, 0.1, by_popularity=False)
+    negatives = draw_negatives(np.zeros(0, np.int64), 12, step, 20_000)
+    w = fold_in_users(history, items, negatives, step)[0].astype(np.float64)
     others = np.setdiff1d(np.arange(12), [2, 6])
     difference = items[[2, 6]][:, None] - items[others][None]
     pull = 1 / (1 + np.exp(difference[..., :3] @ w + difference[..., 3]))
@@ -81,4 +83,21 @@ def test_fold_in_converges_to_the_optimum() -> None:
 
 def test_empty_history_gives_a_zero_vector() -> None:
     empty = sp.csr_array((2, 12), dtype=np.float32)
-    assert not fold_in_users(empty, np.ones((12, 4), np.float32), np.zeros(0, np.int64), UNIFORM, 50).any()
+    negatives = np.arange(12, dtype=np.int32)
+    assert not fold_in_users(empty, np.ones((12, 4), np.float32), negatives, UNIFORM).any()
+
+
+def test_a_fold_in_reads_the_rows_of_its_history_and_negatives_alone() -> None:
+    rng = np.random.default_rng(2)
+    items = rng.normal(size=(3000, 5)).astype(np.float32)
+    history = sp.csr_array((np.ones(3, np.float32), [7, 90, 2999], [0, 3]), shape=(1, 3000))
+    negatives = draw_negatives(np.zeros(0, np.int64), 3000, UNIFORM, 100)
+    rows = np.unique(np.concatenate([negatives, history.indices]))
+    narrow = sp.csr_array(
+        (np.ones(3, np.float32), np.searchsorted(rows, history.indices), [0, 3]), shape=(1, len(rows))
+    )
+    places = np.searchsorted(rows, negatives).astype(np.int32)
+    np.testing.assert_array_equal(
+        fold_in_users(narrow, items[rows], places, UNIFORM), fold_in_users(history, items, negatives, UNIFORM)
+    )
+    assert len(rows) < 110

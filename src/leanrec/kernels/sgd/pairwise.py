@@ -15,7 +15,7 @@ from leanrec.kernels.csr import csr_arrays
 from leanrec.kernels.threads import MIN_ROWS_FOR_THREADS, compile_parallel, run_by_rows
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
-__all__ = ["PairwiseStep", "fold_in_users", "run_epoch"]
+__all__ = ["PairwiseStep", "draw_negatives", "fold_in_users", "run_epoch"]
 
 _MAX_BLOCKS = 16
 # Items per block at least: negatives are drawn from within a block.
@@ -77,20 +77,33 @@ def run_epoch(X: CSR, users: Float32Array, items: Float32Array, step: PairwiseSt
         )
 
 
-def fold_in_users(
-    history: CSR, items: Float32Array, frequency: Int64Array, step: PairwiseStep, steps: int
-) -> Float32Array:
-    """(B, D) vectors of users from their histories: ``steps`` gradient steps on the user vector, items fixed.
+def draw_negatives(frequency: Int64Array, n_items: int, step: PairwiseStep, steps: int) -> Int32Array:
+    """(steps,) the negatives that a fold-in of users meets, the same for all users and in every call. O(steps · log N).
 
-    The second half of the iterates is averaged. Draws are the same in every call, so the result depends on the history
-    alone. O(B · steps · D); zeros for an empty history and for one with every item.
+    Args:
+        frequency: (N,) cumulative item counts; read only if ``step.by_popularity``.
+        n_items: N.
+        step: settings of the steps.
+        steps: number of draws; there is none from no items, or from items without interactions by popularity.
+    """
+    has_items = frequency[-1:].any() if step.by_popularity else n_items
+    drawn = np.zeros(steps if has_items else 0, np.int32)
+    _draw_items(frequency, n_items, step.by_popularity, drawn)
+    return drawn
+
+
+def fold_in_users(history: CSR, items: Float32Array, negatives: Int32Array, step: PairwiseStep) -> Float32Array:
+    """(B, D) vectors of users from their histories: a gradient step on the user vector for each negative, items fixed.
+
+    The second half of the iterates is averaged. The negatives are given, so the result depends on the history alone.
+    Only the rows of ``items`` of the histories and the negatives are read. O(B · steps · D); zeros for an empty history
+    and for one with every negative.
 
     Args:
         history: (B, N).
         items: (N, D + 1).
-        frequency: (N,) cumulative item counts; read only if ``step.by_popularity``.
+        negatives: (steps,) rows of items, as `draw_negatives` gives them; one that is in the history is left out.
         step: settings of the steps; the learning rate falls to a tenth.
-        steps: at least 2.
     """
     if not history.has_sorted_indices:
         history = history.sorted_indices()
@@ -98,7 +111,8 @@ def fold_in_users(
     starts, columns, _ = csr_arrays(history)
 
     def fold_rows(rows: slice) -> None:
-        _fold_in_rows(starts[rows.start :], columns, items, frequency, *_step_arguments(step), steps, out[rows])
+        learning_rate, l2, _ = _step_arguments(step)
+        _fold_in_rows(starts[rows.start :], columns, items, negatives, learning_rate, l2, out[rows])
 
     run_by_rows(fold_rows, len(out), MIN_ROWS_FOR_THREADS)
     return out
@@ -199,38 +213,32 @@ def _fold_in_rows(
     xp: Int64Array,
     xi: Int32Array,
     items: Float32Array,
-    frequency: Int64Array,
+    negatives: Int32Array,
     learning_rate: float,
     l2: float,
-    by_popularity: bool,
-    steps: int,
     out: Float32Array,
 ) -> None:
     for row in range(len(out)):
-        _fold_in_row(xi[xp[row] : xp[row + 1]], items, frequency, learning_rate, l2, by_popularity, steps, out[row])
+        _fold_in_row(xi[xp[row] : xp[row + 1]], items, negatives, learning_rate, l2, out[row])
 
 
 @numba.njit(cache=True, nogil=True)
 def _fold_in_row(
     row: Int32Array,
     items: Float32Array,
-    frequency: Int64Array,
+    negatives: Int32Array,
     learning_rate: float,
     l2: float,
-    by_popularity: bool,
-    steps: int,
     average: Float32Array,
 ) -> None:
     if not len(row):
         return
-    width, n = len(average), len(items)
+    width, steps = len(average), len(negatives)
     w = np.zeros(width, np.float32)
-    state, n_averaged = np.uint64(0x2545F4914F6CDD1D), 0
+    n_averaged = 0
     for turn in range(steps):
-        state = _next_state(state)
-        # Positives take turns; the state draws the negative.
-        positive = row[turn % len(row)]
-        negative = _draw_item(state, frequency, n, by_popularity)
+        # Positives take turns.
+        positive, negative = row[turn % len(row)], negatives[turn]
         if not _contains(negative, row):
             length = learning_rate * (np.float32(1) - np.float32(0.9) * turn / steps)
             _update_user(w, items[positive], items[negative], length, l2)  # type: ignore[arg-type]  # compiled
@@ -241,11 +249,15 @@ def _fold_in_row(
 
 
 @numba.njit(cache=True, nogil=True)
-def _draw_item(state: np.uint64, frequency: Int64Array, n: int, by_popularity: bool) -> int:
-    if not by_popularity:
-        return _draw_below(state, n)
-    # The item whose interval of the cumulative counts contains the number.
-    return np.searchsorted(frequency, _draw_below(state, frequency[n - 1]), side="right")  # type: ignore[return-value]  # compiled
+def _draw_items(frequency: Int64Array, n: int, by_popularity: bool, out: Int32Array) -> None:
+    state = np.uint64(0x2545F4914F6CDD1D)
+    for turn in range(len(out)):
+        state = _next_state(state)
+        if by_popularity:
+            # The item whose interval of the cumulative counts contains the number.
+            out[turn] = np.searchsorted(frequency, _draw_below(state, frequency[n - 1]), side="right")
+        else:
+            out[turn] = _draw_below(state, n)
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract"})

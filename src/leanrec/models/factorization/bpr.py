@@ -12,12 +12,12 @@ import numpy as np
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.field_checks import ArrayShape, check_array_shapes, check_bounds
 from leanrec.finiteness import require_finite
-from leanrec.kernels.sgd.pairwise import PairwiseStep, fold_in_users, run_epoch
+from leanrec.kernels.sgd.pairwise import PairwiseStep, draw_negatives, fold_in_users, run_epoch
 from leanrec.kernels.sparse import dot_scores
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
 from leanrec.settings import check_settings, setting
-from leanrec.types import Float32Array, Int32Array, Int64Array, Queries
+from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, Queries
 
 __all__ = ["BPR", "BPRModel"]
 
@@ -114,12 +114,18 @@ class BPRModel:
         users: (U, D) float32 user embeddings; zeros for a user without interactions.
         items: (N, D + 1) float32 item embeddings, the bias last.
         frequency: (N,) int64 cumulative sum of item counts; empty with uniform negatives.
+        negatives: (S,) int32 rows of the negatives that new users meet, for a model that holds only some of the items;
+            None = drawn from all.
+        mean_negative: (D + 1,) float32 mean of the items under the distribution of the negatives, for such a model; None =
+            of ``items``.
     """
 
     settings: BPR
     users: Annotated[Float32Array, ArrayShape("U", "D")]
     items: Annotated[Float32Array, ArrayShape("N", "D + 1")]
     frequency: Annotated[Int64Array, ArrayShape("F")]
+    negatives: Annotated[Int32Array | None, ArrayShape("S")] = None
+    mean_negative: Annotated[Float32Array | None, ArrayShape("D + 1")] = None
 
     def check_state(self) -> None:
         """Raise DataError unless the frequency is of the items."""
@@ -145,8 +151,7 @@ class BPRModel:
         out[known, :-1] = self.users[rows[known]]
         if new.any():
             history = queries.history if new.all() else queries.history[np.flatnonzero(new)]
-            step = self.settings._step()  # noqa: SLF001 - its own settings
-            out[new, :-1] = fold_in_users(history, self.items, self.frequency, step, _FOLD_STEPS)
+            out[new, :-1] = self._fold_in(history)
         out[:, -1] = 1
         out[empty] = 0
         return out
@@ -158,6 +163,31 @@ class BPRModel:
     def similarity_vectors(self) -> Float32Array:
         """(N, D) item embeddings without the bias."""
         return self.items[:, :-1]
+
+    @property
+    def offset_columns(self) -> tuple[int, ...]:
+        """The bias is the last column of the item vectors."""
+        return (self.items.shape[1] - 1,)
+
+    def replace_items(self, vectors: Float32Array) -> "BPRModel":
+        """The model with other item vectors (N, D + 1); that of some items has no frequency, which is of all."""
+        frequency = self.frequency if len(vectors) == self.n_items else self.frequency[:0]
+        return dataclasses.replace(self, items=vectors, frequency=frequency)
+
+    def summarize(self) -> "BPRModel":
+        """The model with its mean negative, and with the negatives themselves where they depend on the frequency."""
+        negatives = self._negatives if len(self.frequency) else self.negatives
+        return dataclasses.replace(self, negatives=negatives, mean_negative=self._mean_negative)
+
+    def find_shared_items(self, queries: Queries, n_items: int) -> Int32Array:
+        """The negatives that new users meet, among all N items of the fit; none if there is no new user."""
+        if (queries.trained_users >= 0).all():
+            return np.zeros(0, np.int32)
+        return self._draw_negatives(n_items) if self.negatives is None else self.negatives
+
+    def with_shared_items(self, rows: Int32Array) -> "BPRModel":
+        """The model whose negatives are in these rows of its items."""
+        return dataclasses.replace(self, negatives=rows)
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         """User embeddings · item embeddings + biases: (B, N), or (B, K) for ``items``."""
@@ -182,7 +212,7 @@ class BPRModel:
             is_new[: len(self.users)] = ~self.users.any(axis=1)
             new = np.flatnonzero(is_new)
             history = data.interactions[new][:, : self.n_items]
-            folded = fold_in_users(history, self.items, self.frequency, settings._step(), _FOLD_STEPS)  # noqa: SLF001 - its own settings
+            folded = self._fold_in(history)
             has_vector = folded.any(axis=1)
             users[new[has_vector]] = folded[has_vector]
             n_epochs = max(1, settings.epochs // _FIT_EPOCHS)
@@ -212,9 +242,23 @@ class BPRModel:
         """(N,) 1 for an item with an embedding, 0 for one without interactions in the fit."""
         return np.asarray(self.items[:, :-1].any(axis=1), dtype=np.float32)
 
+    def _fold_in(self, history: CSR) -> Float32Array:
+        """(B, D) embeddings of users who were not in the fit."""
+        return fold_in_users(history, self.items, self._negatives, self.settings._step())  # noqa: SLF001 - its own settings
+
+    @functools.cached_property
+    def _negatives(self) -> Int32Array:
+        """(S,) the negatives of each step of a fold-in."""
+        return self._draw_negatives(self.n_items) if self.negatives is None else self.negatives
+
+    def _draw_negatives(self, n_items: int) -> Int32Array:
+        return draw_negatives(self.frequency, n_items, self.settings._step(), _FOLD_STEPS)  # noqa: SLF001 - its own settings
+
     @functools.cached_property
     def _mean_negative(self) -> Float32Array:
         """(D + 1,) mean of the items under the distribution of the negatives."""
+        if self.mean_negative is not None:
+            return self.mean_negative
         if not len(self.frequency):
             return np.asarray(self.items.mean(axis=0))
         share = np.diff(self.frequency, prepend=0) / max(1, int(self.frequency[-1]))

@@ -108,11 +108,13 @@ class RatingMFModel:
         settings: settings of the fit.
         baseline: mean and the item offsets of the fit.
         items: (N, D) float32 item embeddings.
+        is_flat: whether ratings do not distinguish items, for a model that holds only some of the items; None = as in ``items``.
     """
 
     settings: RatingMF
     baseline: Annotated[RatingBias, SharedSizes(N="N")]
     items: Annotated[Float32Array, ArrayShape("N", "D")]
+    is_flat: bool | None = None
 
     @property
     def n_items(self) -> int:
@@ -154,6 +156,20 @@ class RatingMFModel:
         """(N, D + 2): 1, item offset, embedding."""
         return self._embedded
 
+    @property
+    def offset_columns(self) -> tuple[int, ...]:
+        """The constant and the item offset are the first columns of the item embeddings."""
+        return (0, 1)
+
+    def replace_items(self, vectors: Float32Array) -> "RatingMFModel":
+        """The model with the offsets and embeddings of other item embeddings (N, D + 2)."""
+        baseline = dataclasses.replace(self.baseline, item_offsets=np.ascontiguousarray(vectors[:, 1]))
+        return dataclasses.replace(self, baseline=baseline, items=np.ascontiguousarray(vectors[:, 2:]))
+
+    def summarize(self) -> "RatingMFModel":
+        """The model that knows whether it is flat, so that it may be left with the rows of some items."""
+        return dataclasses.replace(self, is_flat=self._is_flat)
+
     def similarity_vectors(self) -> Float32Array:
         """(N, D) item embeddings without offsets; 0 for an item without ratings."""
         return self.items
@@ -161,6 +177,8 @@ class RatingMFModel:
     @functools.cached_property
     def _is_flat(self) -> bool:
         """Whether offsets and embeddings are rounding errors, as where all ratings are equal."""
+        if self.is_flat is not None:
+            return self.is_flat
         offsets = self.baseline.item_offsets
         spread = max(np.ptp(offsets) if len(offsets) else 0, np.abs(self.items).max(initial=0))
         return bool(spread <= _FLAT * max(1.0, abs(self.baseline.mean)))
