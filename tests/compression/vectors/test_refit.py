@@ -54,21 +54,6 @@ def model_as_compressed(model: Any) -> Any:
     return compress_factors(model, HalfCodec())
 
 
-def test_the_best_round_is_kept(model: Any, data: Dataset) -> None:
-    seen: list[float] = []
-
-    def judge(compressed: Any) -> float:
-        seen.append(-measure_loss(compressed, data))
-        return seen[-1]
-
-    best = refit_factors(model, ScalarCodec(bits=1), data, n_rounds=4, judge=judge, run=_RUN)
-    assert len(seen) == 5
-    assert -measure_loss(best, data) == pytest.approx(max(seen))
-    worst = refit_factors(model, ScalarCodec(bits=1), data, judge=lambda each: measure_loss(each, data), run=_RUN)
-    plain = compress_factors(model, ScalarCodec(bits=1), seed=3)
-    np.testing.assert_array_equal(worst.items.coded.first, plain.items.coded.first)
-
-
 def test_the_seed_decides_the_codes(model: Any, data: Dataset) -> None:
     one, other = (refit_factors(model, ScalarCodec(bits=2), data, run=Run(seed=3, threads=t)) for t in (1, 2))
     np.testing.assert_array_equal(one.items.coded.first, other.items.coded.first)

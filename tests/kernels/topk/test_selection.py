@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leanrec.kernels.topk.inner_product import top_k_dot
-from leanrec.kernels.topk.selection import mask_items, top_k
+from leanrec.kernels.topk.selection import top_k
 
 
 def slow_top_k(scores: np.ndarray, k: int, seen: np.ndarray | None, allowed: np.ndarray | None) -> np.ndarray:
@@ -69,9 +69,3 @@ def test_empty_inputs_give_empty_lists() -> None:
     assert top_k_dot(nothing, np.ones((3, 4), np.float32), 2)[0].shape == (0, 2)
     assert (top_k_dot(np.ones((2, 4), np.float32), nothing, 2)[0] == -1).all()
     assert top_k(np.zeros((3, 0), np.float32), 0)[0].shape == (3, 0)
-
-
-def test_masks_items_in_place() -> None:
-    scores = np.zeros((2, 3), np.float32)
-    mask_items(scores, sp.csr_array(np.array([[0, 1, 0], [1, 0, 1]], np.float32)))
-    assert np.isinf(scores).tolist() == [[False, True, False], [True, False, True]]

@@ -1,4 +1,4 @@
-"""Refit of product codes to the data: users are solved against the coded items, then codes and codebooks against the users.
+"""Refit of product codes to the data: users are solved against the items, then codes and codebooks against the users.
 
 Each round lowers the loss of iALS itself, and not the error of the vectors: an item's errors count in the directions of its own
 users. It is alternating least squares whose items can only be what codes express.
@@ -6,7 +6,6 @@ users. It is alternating least squares whose items can only be what codes expres
 
 import dataclasses
 import itertools
-from collections.abc import Callable
 
 import numpy as np
 import scipy.sparse as sp
@@ -32,7 +31,6 @@ def refit_product(
     data: Dataset,
     *,
     rounds: int = 3,
-    judge: Callable[[ProductCodes], float] | None = None,
     run: Run = Run(),
 ) -> ProductCodes:
     """Codes of the items of a fitted iALS that lower its loss on the data of the fit.
@@ -45,10 +43,8 @@ def refit_product(
         codes: of its items.
         data: what it was fitted on.
         rounds: how often users, codes and codebooks take turns.
-        judge: a quality of codes, higher is better: the best round is kept, or ``codes`` if none is better. None: the last one.
         run: threads of the work, and its time: no round begins after it.
     """
-    best, quality = codes, None if judge is None else judge(codes)
     with run.limit_threads():
         X = model.settings._prepare_weights(data.interactions)  # noqa: SLF001 - the same equations as in the fit
         Xt = sp.csr_array(X.T)
@@ -66,11 +62,7 @@ def refit_product(
             with single_threaded_blas():
                 gram = np.float32(model.settings.unobserved_weight) * (W.T @ W)
             codes = refit_round(codes, RowLosses(gram, ridges[1], Xt, W))
-            if judge is None or quality is None:
-                best = codes
-            elif (found := judge(codes)) > quality:
-                best, quality = codes, found
-    return best
+    return codes
 
 
 def refit_round(codes: ProductCodes, losses: RowLosses) -> ProductCodes:

@@ -1,6 +1,5 @@
 """Codes that are refitted to the data: users are solved against the coded items, and codes against these users."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,14 +23,13 @@ def refit_factors(
     data: Dataset,
     *,
     n_rounds: int = 2,
-    judge: Callable[[Any], float] | None = None,
     run: Run = Run(),
 ) -> Any:
     """The compressed iALS model whose codes minimize the loss of the fit, as far as their levels allow.
 
     Rounding alone minimizes the error of the vectors, which the loss does not weigh equally. Here users are solved against
     the decoded items, and the levels of each item are improved one by one for these users (`descend_codes`), in turns.
-    Discrete steps do not converge: the best round is kept, by ``judge`` if there is one.
+    Discrete steps do not converge: measure a few numbers of rounds, as `FactorCompression.refine` proposes them.
 
     Cost: a round is one half of an epoch of the fit, and O(interactions · D + N · D²).
 
@@ -40,7 +38,6 @@ def refit_factors(
         codec: a scalar codec, also one within `AxesCodec`.
         data: what the model was fitted on.
         n_rounds: number of rounds.
-        judge: the larger its value for a compressed model, the better; None = the last round is kept.
         run: seed and threads.
 
     Raises:
@@ -53,16 +50,12 @@ def refit_factors(
     with run.limit_threads():
         X = settings._prepare_weights(data.interactions)  # noqa: SLF001 - the equations of the model
         by_item = sp.csr_array(X.T)
-        best, value, codes = first, -np.inf if judge is None else judge(first), first.items
+        codes = first.items
         for _ in run.track(range(n_rounds), "Refit of codes"):
             codes = _refit_once(model, codes, data, by_item, settings._ridge(by_item))  # noqa: SLF001
-            refitted = build_factors(model, codec, {"items": codes})
-            found = np.inf if judge is None else judge(refitted)
-            if found >= value:
-                best, value = refitted, found
             if run.out_of_time():
                 break
-    return best
+    return build_factors(model, codec, {"items": codes})
 
 
 def _refit_once(model: IALSModel, codes: Any, data: Dataset, by_item: CSR, ridge: Float32Array) -> Any:

@@ -4,7 +4,7 @@ import numba
 import numpy as np
 
 from leanrec.kernels.csr import csr_arrays
-from leanrec.kernels.threads import MIN_ROWS_FOR_THREADS, compile_parallel, compile_serial_and_parallel
+from leanrec.kernels.threads import MIN_ROWS_FOR_THREADS, compile_serial_and_parallel
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "fill_zero_queries",
     "is_allowed",
     "mask_array",
-    "mask_items",
     "merge_score_rows",
     "merge_scores",
     "ranks_below",
@@ -55,11 +54,6 @@ def top_k(
     return items, best
 
 
-def mask_items(scores: Float32Array, columns: CSR) -> None:
-    """Set the scores of the given entries to −inf, in place. O(entries)."""
-    _mask_items(scores, *csr_arrays(columns)[:2])
-
-
 def empty_lists(rows: int, k: int) -> tuple[Int32Array, Float32Array]:
     """Items (rows, k) of −1 and scores (rows, k) of −inf."""
     return np.full((rows, k), -1, dtype=np.int32), np.full((rows, k), -np.inf, dtype=np.float32)
@@ -77,13 +71,6 @@ def row_entries(seen: CSR | None, rows: int) -> tuple[Int64Array, Int32Array]:
 def mask_array(allowed: ItemMask | None) -> ItemMask:
     """The mask as the kernels take it: an empty one allows every item."""
     return np.zeros(0, np.bool_) if allowed is None else allowed
-
-
-@compile_parallel
-def _mask_items(scores: Float32Array, indptr: Int64Array, indices: Int32Array) -> None:
-    for row in numba.prange(len(scores)):
-        for entry in range(indptr[row], indptr[row + 1]):
-            scores[row, indices[entry]] = -np.inf
 
 
 @numba.njit(cache=True, nogil=True)
