@@ -7,6 +7,7 @@ validation; dense EASE has an NDCG@20 of .1466 there, in 163,924 bytes an item. 
 """
 
 import functools
+from typing import Any
 
 import numpy as np
 from datasets import dataset_from_matrix, read_gowalla
@@ -46,9 +47,9 @@ def compress_ease(probe: Probe, bytes_per_item: int) -> None:
         dense = EASE(l2=L2).fit(data, probe.run)
         with probe.timed():
             model = method.compress(dense, data, probe.run)
-        probe.add_note(
-            f"{model.weights.nbytes / model.n_items:.1f} B and {model.weights.nnz / model.n_items:.0f} weights an item"
-        )  # type: ignore[attr-defined]
+        weights: Any = model.weights  # type: ignore[attr-defined]
+        n_items = model.n_items
+        probe.add_note(f"{weights.nbytes / n_items:.1f} B and {weights.nnz / n_items:.0f} weights an item")
     else:
         with probe.timed():
             model = EASE(l2=L2).fit(data, probe.run)

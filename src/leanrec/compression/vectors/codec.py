@@ -70,7 +70,7 @@ class VectorCodes(Protocol):
     def search(
         self, Q: Float32Array, k: int, *, seen: CSR | None = None, allowed: ItemMask | None = None
     ) -> tuple[Int32Array, Float32Array]:
-        """The k items with the largest products, as `leanrec.kernels.topk.inner_product.top_k_dot` gives them."""
+        """The k items with the largest products, as exact search gives them: equal ones in the order of the items."""
         ...
 
     def append(self, V: Float32Array) -> "VectorCodes":

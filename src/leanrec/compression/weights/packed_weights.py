@@ -44,7 +44,7 @@ class PackedWeights:
     bytes and about 3 more. Make it with ``encode``.
 
     Attributes:
-        stream: (bytes,) uint8 the rows; see `leanrec.kernels.packed_rows`.
+        stream: (bytes,) uint8 the rows; see ``kernels.packed_rows``.
         starts: (G,) int64 first byte of every 16th row.
         counts: (M,) number of entries of each row, in the smallest type that holds them.
         scales: (M,) uint8 code of the factor of each row.
@@ -160,7 +160,7 @@ class PackedWeights:
     def search(
         self, profile: CSR, k: int, *, seen: CSR | None = None, allowed: NDArray[np.bool_] | None = None
     ) -> tuple[Int32Array, Float32Array, NDArray[np.bool_]]:
-        """The k best columns of each row of ``profile @ weights``; see `leanrec.kernels.sparse.top_k_sparse`."""
+        """The k best columns of each row of ``profile @ weights``, and whether a row has no evidence; see ``top_k_sparse``."""
         return select_packed(profile, self.rows, k, seen=seen, allowed=allowed)
 
     @functools.cached_property

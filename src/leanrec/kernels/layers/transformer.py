@@ -1,4 +1,4 @@
-"""Transformer block with pre-layer normalization, as ``leanrec.nn.transformer`` trains it."""
+"""Transformer block with pre-layer normalization, as ``nn.transformer`` trains it."""
 
 import itertools
 

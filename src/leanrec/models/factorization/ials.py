@@ -249,7 +249,7 @@ class IALSModel:
 
 def _sum_squares(V: Float32Array) -> Float32Array:
     """(D,) diagonal of VᵀV."""
-    return np.einsum("nd,nd->d", V, V, dtype=np.float64).astype(np.float32)
+    return np.asarray(np.einsum("nd,nd->d", V, V, dtype=np.float64), np.float32)
 
 
 def _init_embeddings(rng: np.random.Generator, rows: CSR, embedding_dim: int) -> Float32Array:
