@@ -184,6 +184,19 @@ def test_an_update_follows_that_of_the_model(name: str) -> None:
     np.testing.assert_array_equal(compressed.score(small.queries()), before)
 
 
+@pytest.mark.parametrize("name", ["bpr", "bpr by popularity"])
+def test_bpr_trains_on_from_the_decoded_vectors(name: str) -> None:
+    small = make_dataset(25, 20, 6)
+    grown = grow(small, 1, 60)
+    plain = fit_once(build(name), small, _RUN)
+    updated = compress_factors(plain, HalfCodec()).update(grown, None, _RUN)
+    wanted = plain.update(grown, None, _RUN)
+    found, expected = updated.score(grown.queries()), wanted.score(grown.queries())
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.99
+    strangers = dataclasses.replace(grown.queries(), users=np.full(len(grown.users), -1, np.int32))
+    assert np.corrcoef(updated.score(strangers).ravel(), wanted.score(strangers).ravel())[0, 1] > 0.99
+
+
 def test_an_update_codes_only_the_items_that_changed() -> None:
     small = make_dataset(25, 20, 6)
     grown = grow(small, 1, 10)

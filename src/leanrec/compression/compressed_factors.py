@@ -145,7 +145,8 @@ class CompressedFactors:
     It has the powers of the model. A query decodes the rows of its history, is embedded by the model of these rows
     alone, and searches the codes of all items.
 
-    Cost: memory of the codes; a query as the model's, with a rotation or a table of the codec and a scan of the codes.
+    Cost: memory of the codes; a query as the model's, with a rotation or a table of the codec and a scan of the codes. That of a
+    user who was not in the fit of BPR decodes up to 2,000 negatives too, 1 to 4 ms at 64 dimensions.
 
     Attributes:
         model: the model without rows, with its sums over all decoded rows.
