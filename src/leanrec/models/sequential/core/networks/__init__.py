@@ -1,1 +1,1 @@
-"""Networks of sequential models (torch). A fitted model computes the same states without torch."""
+"""Networks of sequential models, in torch; a fitted model computes the same states without it."""
