@@ -1,4 +1,4 @@
-"""Pruning of item-item weights: one budget over all items, spent where weights matter most."""
+"""Pruning of item-item weights: one budget over all items, spent where weights matter most; kept ones are solved again."""
 
 import dataclasses
 from collections.abc import Iterator
