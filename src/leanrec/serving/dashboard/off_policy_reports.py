@@ -13,7 +13,7 @@ from leanrec.serving.dashboard.report_process import ReportProcess, print_answer
 __all__ = ["OffPolicyReports", "print_report"]
 
 _KEEP_SECONDS = 300.0
-_ADVICE = "Use the command leanrec experiments with --off-policy, which says more."
+_ADVICE = "The command leanrec experiments says more."
 
 
 class OffPolicyReports:
