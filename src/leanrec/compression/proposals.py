@@ -17,11 +17,13 @@ from leanrec.errors import SettingError
 from leanrec.models.sequential.core.models import SequentialModel
 from leanrec.protocols import RowwiseEmbedder, Scorer
 
-__all__ = ["check_compressible", "propose_methods", "propose_smallest"]
+__all__ = ["check_compressible", "propose_methods", "propose_quick", "propose_smallest"]
 
 _VALUE_BITS = (6, 5, 8)
 _MOST_CODE_BYTES = 48
 _LEAST_AXES = 1 / 4
+# Weights for 256 bytes an item keep all of EASE on ML-1M, and more of them take minutes to be solved for again.
+_MOST_WEIGHT_BYTES = 256
 # More than the books, levels and rotations of the smallest models.
 _LEAST_BYTES = 2**20
 _BALANCED = 4  # bits, up to which balanced axes keep more of most models
@@ -40,8 +42,20 @@ def propose_methods(model: Scorer, max_bytes: float) -> tuple[CompressionMethod,
         find_weights(model)
     except SettingError:
         return ()
-    proposed = [WeightCompression(max_bytes / max(model.n_items, 1), bits) for bits in _VALUE_BITS]
+    per_item = min(max_bytes / max(model.n_items, 1), _MOST_WEIGHT_BYTES)
+    proposed = [WeightCompression(per_item, bits) for bits in _VALUE_BITS]
     return tuple(each for each in proposed if each.estimate_bytes(model) <= max_bytes)
+
+
+def propose_quick(model: Scorer, max_bytes: float) -> CompressionMethod | None:
+    """The first proposal that takes less than a second; None if none does. Sparse weights are packed and not cut."""
+    for method in propose_methods(model, max_bytes):
+        if isinstance(method, WeightCompression):
+            packed = WeightCompression(0, method.value_bits)
+            return packed if packed.estimate_bytes(model) <= max_bytes else None
+        if not isinstance(getattr(method, "codec", None), ProductCodec):
+            return method
+    return None
 
 
 def propose_smallest(model: Scorer) -> tuple[CompressionMethod, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from leanrec import artifacts
 from leanrec.compression.methods import CompressionMethod, count_parts
-from leanrec.compression.proposals import propose_methods
+from leanrec.compression.proposals import propose_quick
 from leanrec.data.dataset import Dataset
 from leanrec.evaluation.frontier.cost import LatencyProtocol, MeasuredModel, measure_latency, resident_bytes
 from leanrec.protocols import Scorer
@@ -19,7 +19,7 @@ from leanrec.run import Run
 __all__ = ["SHARES", "compress_measured"]
 
 # Shares of the bytes of the model that its smaller versions take at most.
-SHARES = (1 / 4, 1 / 8, 1 / 16, 1 / 32)
+SHARES = (1 / 3, 1 / 8, 1 / 16, 1 / 32)
 # Smaller models cost nothing that is worth saving.
 _MIN_BYTES = 2**20
 _LATENCY = LatencyProtocol(n_requests=300, max_seconds=0.5, batch_size=64)
@@ -38,7 +38,7 @@ def compress_measured(
         return
     made: set[str] = set()
     for share in SHARES:
-        method = next(iter(propose_methods(base.model, share * size)), None)
+        method = propose_quick(base.model, share * size)
         if method is None or str(method) in made:
             continue
         made.add(str(method))

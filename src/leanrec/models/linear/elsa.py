@@ -56,10 +56,7 @@ class ELSA:
     O((L + N) · n_nonzeros); the model 4 N · D bytes, or 8 N · n_nonzeros.
     """
 
-    VARIANTS: ClassVar[tuple[Mapping[str, Any], ...]] = (
-        {"embedding_dim": 64},
-        {"embedding_dim": 512, "n_nonzeros": 32},
-    )
+    VARIANTS: ClassVar[tuple[Mapping[str, Any], ...]] = ({"embedding_dim": 64},)
 
     embedding_dim: int = setting(
         256, at_least=1, search="64,128,256,512", doc="D, number of columns of A; at most min(U, N)."
