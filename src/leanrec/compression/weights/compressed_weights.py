@@ -25,6 +25,8 @@ __all__ = ["CompressedWeights", "WeightCompression", "pack"]
 _RUN = Run()
 # An updated model with more weights per item than this times those before is cut again.
 _GROWTH = 1.1
+# Row starts of the empty matrices in the place of the packed ones.
+_BARE_BYTES = 16
 
 
 def pack(model: Any, *, value_bits: int = 6) -> "CompressedWeights":
@@ -215,5 +217,6 @@ class WeightCompression:
     def compress(self, model: Scorer, data: Dataset, run: Run = _RUN) -> Scorer:
         """The smaller model, with the powers of ``model``. Deterministic."""
         if self.bytes_per_item and self.estimate_bytes(model) == self.bytes_per_item * model.n_items:
-            model = prune(model, data, bytes_per_item=self.bytes_per_item, value_bits=self.value_bits, run=run)
+            room = self.bytes_per_item - _BARE_BYTES / max(model.n_items, 1)
+            model = prune(model, data, bytes_per_item=max(room, 0), value_bits=self.value_bits, run=run)
         return pack(model, value_bits=self.value_bits)
