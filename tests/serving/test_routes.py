@@ -67,8 +67,9 @@ def test_a_write_waits_in_a_thread_for_writes(
 ) -> None:
     names = []
 
-    def set_hidden(*_: object, **__: object) -> None:
+    def set_hidden(*_: object, **__: object) -> list[object]:
         names.append(threading.current_thread().name)
+        return []
 
     monkeypatch.setattr(log, "set_hidden", set_hidden)
     assert client.patch("/items/100", json={"hidden": True}).status_code == 200

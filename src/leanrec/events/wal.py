@@ -60,7 +60,9 @@ def _read_frames(content: bytes) -> tuple[bytes, NDArray[np.int64], int]:
     if not 512 <= page <= 65536:
         page = 4096
     n_frames = (len(content) - _HEADER) // (page + _FRAME_HEADER)
-    frames = np.frombuffer(content, np.uint8, n_frames * (page + _FRAME_HEADER), _HEADER).reshape(n_frames, -1)
+    frames = np.frombuffer(content, np.uint8, n_frames * (page + _FRAME_HEADER), _HEADER).reshape(
+        n_frames, page + _FRAME_HEADER
+    )
     if not n_frames:
         return none
     salts = content[16:24] if is_valid else frames[0, 8:16].tobytes()

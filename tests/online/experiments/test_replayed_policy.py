@@ -157,7 +157,7 @@ def test_hidden_items_and_other_data_are_respected(log: SQLiteEventStore) -> Non
 
 def test_the_version_obeys_the_rules_of_the_log(log: SQLiteEventStore) -> None:
     serve(log, 10, explore=0.3)
-    log.replace_list_rules(ListRules((PinnedItem(DATA.items.ids[70], 1),)).to_json(), 0)
+    log.replace_list_rules(ListRules((PinnedItem(int(DATA.items.ids[70]), 1),)).to_json(), 0)
     replayed = replay_policy(log, fit())
     first = replayed.wanted[replayed.places == 0]
     assert {replayed.items[at] for at in first} == {DATA.items.ids[70]}
