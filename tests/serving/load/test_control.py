@@ -121,7 +121,7 @@ class TestDependencies:
     ) -> None:
         pipeline, free = Pipeline.fit(EASE(l2=20.0), make_dataset()), threading.Event()
         with SQLiteEventStore(tmp_path / "events.db") as log:
-            monkeypatch.setattr(log, "set_hidden", lambda *_, **__: [] if free.wait(30) else [])
+            monkeypatch.setattr(log, "set_hidden", lambda *_, **__: [] * free.wait(30))
             with (
                 run_server(create_app(pipeline, log)) as client,
                 ThreadPoolExecutor(60) as threads,
