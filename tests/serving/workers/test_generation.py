@@ -189,7 +189,7 @@ def test_a_hangup_renews_all_processes_and_the_certificate(setting: Setting, tmp
     for new, each in zip(made, setting.tls, strict=True):
         new.replace(each)
     server.process.send_signal(signal.SIGHUP)
-    wait_for(lambda: not any(psutil.pid_exists(each) for each in before), 120)
+    wait_for(lambda: not any(psutil.pid_exists(each) for each in before), 240)
     setting.wait_until_served(current.id)
     stop(visitors)
     assert [each.wrong for each in visitors] == [[]] * 3
