@@ -151,3 +151,12 @@ def test_a_reader_beside_a_server_does_not_check(tmp_path: Path) -> None:
         Path(f"{tmp_path / 'events.db'}-wal").rename(tmp_path / "away")
         (tmp_path / "away").rename(f"{tmp_path / 'events.db'}-wal")
         assert len(SQLiteEventReader(tmp_path / "events.db")) == 1
+
+
+@pytest.mark.parametrize("length", [0, 20, 32, 40, 32 + FRAME - 1])
+def test_a_log_without_a_whole_frame_is_read(killed: Path, tmp_path: Path, length: int) -> None:
+    """A kill can leave a part of the header, the header alone, or a part of the first frame: nothing was confirmed in it."""
+    path = copy_log(killed, tmp_path, "-wal")
+    wal = Path(f"{path}-wal")
+    wal.write_bytes(wal.read_bytes()[:length])
+    check_wal(path)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from leanrec.compression.coded_scorer import CodedScorer, sample_query_vectors
 from leanrec.compression.methods import count_parts
 from leanrec.compression.vectors.codec import VectorCodec
 from leanrec.data.dataset import Dataset
@@ -25,12 +25,9 @@ from leanrec.protocols import Explanation, Extendable, Scorer
 from leanrec.retrieval.wrappers import make_wrapper_class
 from leanrec.run import Run
 from leanrec.training.histories import PackedHistories
-from leanrec.types import CSR, Float32Array, Int32Array, Queries
+from leanrec.types import Float32Array, Int32Array, Queries
 
 __all__ = ["CompressedEncoder", "EncoderCompression", "compress_encoder"]
-
-# Query vectors that a codec sees.
-_N_QUERIES = 2000
 
 
 def compress_encoder(
@@ -44,10 +41,7 @@ def compress_encoder(
         data: what the model was fitted on; from it a codec sees query vectors. None = it sees none.
         seed: of whatever is random in the codes.
     """
-    queries = None
-    if data is not None and len(data.users):
-        chosen = np.random.default_rng(seed).permutation(len(data.users))[:_N_QUERIES]
-        queries = model.embed_queries(data.queries(np.sort(chosen).astype(np.int32)))
+    queries = sample_query_vectors(model, data, seed)
     vectors = model.embed_items()
     codes = codec.encode(vectors, queries=queries, seed=seed)
     bare = dataclasses.replace(model, weights={**model.weights, ITEM_TABLE: vectors[:0].copy()})
@@ -55,7 +49,7 @@ def compress_encoder(
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class CompressedEncoder:
+class CompressedEncoder(CodedScorer):
     """A sequential model with its item table in codes. Make it with `compress_encoder`.
 
     A query decodes the rows of its history, passes them through the layers, and searches the codes of all items.
@@ -76,16 +70,6 @@ class CompressedEncoder:
         """An instance of the class with the powers of the model."""
         return object.__new__(make_wrapper_class(CompressedEncoder, _POWERS, model))
 
-    @property
-    def settings(self) -> Any:
-        """Settings of the fit of the model."""
-        return self.model.settings
-
-    @property
-    def n_items(self) -> int:
-        """N."""
-        return int(self.items.n_items)
-
     @functools.cached_property
     def _layers(self) -> NamedLayers:
         return NamedLayers(self.model.weights)
@@ -96,22 +80,6 @@ class CompressedEncoder:
     def embed_queries(self, queries: Queries) -> Float32Array:
         """(B, D) state after each history, from the decoded rows of its items; zeros for an empty one."""
         return self._encode(PackedHistories.from_queries(queries, self.model.settings.max_length))
-
-    def embed_items(self) -> Float32Array:
-        """(N, D) all items, decoded: this takes the memory that the codes save."""
-        return np.asarray(self.items.decode())
-
-    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """States · decoded item vectors: (B, N), or (B, K) for ``items``."""
-        return np.asarray(self.items.score(self.embed_queries(queries), items))
-
-    def search(
-        self, queries: Queries, k: int, *, seen: CSR | None = None, allowed: NDArray[np.bool_] | None = None
-    ) -> tuple[Int32Array, Float32Array, NDArray[np.bool_]]:
-        """The k best items of each query, and whether there is no evidence for it. See `leanrec.protocols.Searcher`."""
-        Q = self.embed_queries(queries)
-        items, scores = self.items.search(Q, k, seen=seen, allowed=allowed)
-        return items, scores, np.asarray(~Q.any(axis=1))
 
     def compare_items(self, row: int) -> Float32Array:
         """(N,) cosine of all items with that of a row; 0 for items of which nothing is known."""

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from leanrec.compression.coded_scorer import CodedScorer, sample_query_vectors
 from leanrec.compression.vectors.codec import VectorCodec, VectorCodes
 from leanrec.compression.vectors.offsets import OffsetCodec
 from leanrec.data.dataset import Dataset
@@ -35,8 +36,6 @@ __all__ = ["CompressedFactors", "compress_factors"]
 
 _RUN = Run()
 _TILE = 1024
-# Query vectors that a codec sees.
-_N_QUERIES = 2000
 # The table that an `OffsetEmbedder` puts together.
 _ITEMS = "items"
 
@@ -58,10 +57,7 @@ def compress_factors(model: Scorer, codec: VectorCodec, *, data: Dataset | None 
             "The model must score by item embeddings of which a query reads few rows, as ials, pure_svd and lightgcn do. "
             f"Got {type(model).__name__}."
         )
-    queries = None
-    if data is not None and len(data.users):
-        chosen = np.random.default_rng(seed).permutation(len(data.users))[:_N_QUERIES]
-        queries = model.embed_queries(data.queries(np.sort(chosen).astype(np.int32)))
+    queries = sample_query_vectors(model, data, seed)
     tables: dict[str, VectorCodes] = {}
     for name, coded in choose_codecs(model, codec).items():
         seen = queries if name == find_scored_table(model) else None
@@ -139,7 +135,7 @@ def find_scored_table(model: Any) -> str | None:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class CompressedFactors:
+class CompressedFactors(CodedScorer):
     """A model of item embeddings with its tables in codes. Make it with `compress_factors`.
 
     It has the powers of the model. A query decodes the rows of its history, is embedded by the model of these rows
@@ -161,16 +157,6 @@ class CompressedFactors:
     def __new__(cls, model: Any, codec: Any = None, tables: Any = None) -> Self:  # noqa: ARG004 - of __init__
         """An instance of the class with the powers of the model."""
         return object.__new__(make_wrapper_class(CompressedFactors, _POWERS, model))
-
-    @property
-    def settings(self) -> Any:
-        """Settings of the fit of the model."""
-        return self.model.settings
-
-    @property
-    def n_items(self) -> int:
-        """N."""
-        return int(self.items.n_items)
 
     @property
     def items(self) -> Any:
@@ -197,22 +183,6 @@ class CompressedFactors:
     def embed_queries(self, queries: Queries) -> Float32Array:
         """(B, D) as the model embeds them, from the decoded rows of the histories."""
         return self._take_part(queries).embed()
-
-    def embed_items(self) -> Float32Array:
-        """(N, D) all items, decoded: this takes the memory that the codes save."""
-        return np.asarray(self.items.decode())
-
-    def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
-        """Query embeddings · decoded item embeddings: (B, N), or (B, K) for ``items``."""
-        return np.asarray(self.items.score(self.embed_queries(queries), items))
-
-    def search(
-        self, queries: Queries, k: int, *, seen: CSR | None = None, allowed: NDArray[np.bool_] | None = None
-    ) -> tuple[Int32Array, Float32Array, NDArray[np.bool_]]:
-        """The k best items of each query, and whether there is no evidence for it. See `leanrec.protocols.Searcher`."""
-        Q = self.embed_queries(queries)
-        items, scores = self.items.search(Q, k, seen=seen, allowed=allowed)
-        return items, scores, np.asarray(~Q.any(axis=1))
 
     def compare_items(self, row: int) -> Float32Array:
         """(N,) cosine of all items with that of a row; 0 for items of which nothing is known."""

@@ -36,6 +36,7 @@ from leanrec.pipeline.lists.rules import ListRules
 from leanrec.pipeline.lists.shared_lists import ListStore, SharedLists
 from leanrec.pipeline.lists.sources import CandidateSource, FittedSource, fit_sources
 from leanrec.pipeline.lists.stage_trace import StageTimer
+from leanrec.pipeline.lists.unique_ids import make_id
 from leanrec.pipeline.provenance import build_provenance, check_estimator, get_data_origin, get_model_name
 from leanrec.pipeline.query_users import QueryUsers
 from leanrec.pipeline.responses import (
@@ -56,7 +57,6 @@ from leanrec.retrieval.choice import check_retrieval, choose_index
 from leanrec.retrieval.recall_watch import RecallWatch
 from leanrec.run import Run, measure
 from leanrec.types import Events, Float32Array, IdArray, Int32Array
-from leanrec.unique_ids import make_id
 
 __all__ = ["VERSION_LENGTH", "Pipeline"]
 

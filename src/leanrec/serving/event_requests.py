@@ -15,11 +15,11 @@ from leanrec.events.event_store import EventStore
 from leanrec.events.records import AppendResult
 from leanrec.events.user_events import UserEvent
 from leanrec.online.live_pipeline import LivePipeline
+from leanrec.pipeline.lists.unique_ids import make_id
 from leanrec.pipeline.pipeline import Pipeline
 from leanrec.pipeline.responses import RecordResult, RejectedEvent
 from leanrec.serving.prometheus import EVENT_OUTCOMES, ServingMetrics
 from leanrec.serving.schemas import EXACT_NUMBERS, MAX_EVENTS
-from leanrec.unique_ids import make_id
 
 __all__ = ["EventBatch", "EventMessage", "EventOutcome", "EventRecorder", "RefusedEvent", "Rejection", "read_event"]
 

@@ -23,6 +23,7 @@ from leanrec.pipeline.lists.degradation import (
 )
 from leanrec.pipeline.lists.sources import FittedSource
 from leanrec.pipeline.lists.stage_trace import StageTimer, trace_stages
+from leanrec.pipeline.lists.unique_ids import make_id
 from leanrec.pipeline.query_users import QueryUser, QueryUsers
 from leanrec.pipeline.responses import DroppedStage, Recommendations, RecommendedItem
 from leanrec.pipeline.scorers import ConstantScores
@@ -31,7 +32,6 @@ from leanrec.protocols import Context, Explainable
 from leanrec.retrieval.exploration import N_CANDIDATES, draw_places
 from leanrec.retrieval.stages import RankedItems, build_stages, rank_and_fill
 from leanrec.types import Candidates, Queries
-from leanrec.unique_ids import make_id
 
 __all__ = ["ListMaker"]
 

@@ -11,10 +11,10 @@ from leanrec._version import __version__
 from leanrec.data.vocabulary import Id
 from leanrec.events.user_history import UserHistory
 from leanrec.pipeline.lists.list_cache import CacheKey
+from leanrec.pipeline.lists.unique_ids import make_id
 from leanrec.pipeline.responses import Recommendations, RecommendedItem
 from leanrec.pipeline.snapshot import Snapshot
 from leanrec.pipeline.user_histories import UserHistories
-from leanrec.unique_ids import make_id
 
 __all__ = ["ListStore", "SharedLists"]
 

@@ -5,9 +5,9 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from leanrec.pipeline.lists.unique_ids import make_id
 from leanrec.serving.monitoring.server_log import log_event
 from leanrec.serving.prometheus import KNOWN_METHODS
-from leanrec.unique_ids import make_id
 
 __all__ = ["RequestLog", "find_route", "note_stage"]
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 
-from leanrec.unique_ids import make_id
+from leanrec.pipeline.lists.unique_ids import make_id
 
 
 def test_ids_are_random_digits() -> None:
@@ -35,7 +35,7 @@ def test_threads_get_different_ids() -> None:
 def test_a_forked_process_gets_other_ids() -> None:
     script = """
 import os
-from leanrec.unique_ids import make_id
+from leanrec.pipeline.lists.unique_ids import make_id
 make_id()  # so that there are others that wait
 child = os.fork()
 if child:  # one after the other, or their lines mix in the pipe
