@@ -158,7 +158,7 @@ class CompressedFactors(CodedScorer):
         """An instance of the class with the powers of the model."""
         return object.__new__(make_wrapper_class(CompressedFactors, _POWERS, model))
 
-    @property
+    @functools.cached_property
     def items(self) -> Any:
         """Codes of the items that are scored."""
         return self.tables[self._scored]
@@ -179,6 +179,11 @@ class CompressedFactors(CodedScorer):
             for rule in getattr(field.type, "__metadata__", ())
             if isinstance(rule, ArrayShape) and field.name in self.tables
         }
+
+    @functools.cached_property
+    def _reads_shared_items(self) -> bool:
+        """Whether queries read items beside their histories. Asking a protocol each time is slow."""
+        return isinstance(self.model, SharedItemReader)
 
     def embed_queries(self, queries: Queries) -> Float32Array:
         """(B, D) as the model embeds them, from the decoded rows of the histories."""
@@ -208,7 +213,7 @@ class CompressedFactors(CodedScorer):
 
     def _take_part(self, queries: Queries, items: NDArray[Any] | None = None) -> "_Part":
         """The model of the items of the queries, of those that it reads beside, and of ``items``."""
-        is_reader = isinstance(self.model, SharedItemReader)
+        is_reader = self._reads_shared_items
         shared = self.model.find_shared_items(queries, self.n_items) if is_reader else np.zeros(0, np.int32)
         named = [queries.history.indices, shared]
         named += [] if queries.ratings is None else [queries.ratings.indices]

@@ -6,6 +6,8 @@ Chazelle, "The Fast Johnson-Lindenstrauss Transform", SIAM J. Comput. 39(1), 200
 the transforms of the rounds take turns at the first and the last numbers.
 """
 
+import functools
+
 import numba
 import numpy as np
 
@@ -36,6 +38,7 @@ def _apply(X: Float32Array, seed: int, *, backward: bool) -> Float32Array:
     return out
 
 
+@functools.lru_cache(maxsize=64)
 def _draw_signs(width: int, seed: int) -> Float32Array:
     """(rounds, D) signs by SplitMix64: the generators of NumPy may change with its version."""
     rounds = 2 if width & (width - 1) == 0 else 4
