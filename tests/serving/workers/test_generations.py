@@ -206,6 +206,41 @@ def test_a_renewed_generation_has_a_new_interpreter(server: Server) -> None:
     assert (server.launched[-1].version, server.launched[-1].in_new_interpreter) == ("b", True)
 
 
+def test_a_renewal_outlives_a_promotion_of_the_version_that_answers(server: Server) -> None:
+    server.serve("a")
+    server.want("b")
+    server.generations.renew()
+    renewed = server.want("a")
+    assert (renewed.version, renewed.in_new_interpreter) == ("a", True)
+    renewed.is_ready = True
+    server.generations.look()
+    assert server.current is renewed
+    assert server.want("a") is renewed  # nothing more is to be renewed
+
+
+def test_processes_are_renewed_while_another_version_waits_for_the_log(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.0)
+    server.serve("a")
+    server.want("b").error = SourceError("The log did not answer.")
+    server.generations.look()
+    server.generations.renew()
+    server.generations.look()
+    renewed = server.launched[-1]
+    assert (renewed.version, renewed.in_new_interpreter) == ("a", True)
+    renewed.is_ready = True
+    server.generations.look()
+    assert server.current is renewed
+    server.generations.look()
+    last = server.launched[-1]
+    assert last.version == "b"  # and is tried again
+    last.is_ready = True
+    server.generations.look()
+    server.generations.look()
+    assert server.launched[-1] is server.current is last
+
+
 def test_all_generations_end(server: Server) -> None:
     first, second = server.serve("a"), server.want("b")
     assert server.generations.list_private() == [7, 7]

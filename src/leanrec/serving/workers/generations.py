@@ -43,6 +43,7 @@ class Generations:
         self._wanted: tuple[Path, str] | None = None
         self._served: tuple[Path, str] | None = None  # the last version that was ready
         self._failed: tuple[Path, str] | None = None  # the one that is tried again
+        self._is_renewing = False  # new processes were asked for, and have not taken over
         self._since, self._n_attempts, self._in_new_interpreter = 0.0, 0, False
         self._paused_until = 0.0
 
@@ -56,7 +57,8 @@ class Generations:
         if self._wanted is not None and self._wanted[1] == version:
             return
         self._drop_next()
-        if self.current is None or not version or self.current.version != version:
+        self._failed = None
+        if self.current is None or not version or self.current.version != version or self._is_renewing:
             self._begin(path, version)
 
     def renew(self, *, in_new_interpreter: bool = True) -> None:
@@ -66,8 +68,9 @@ class Generations:
             in_new_interpreter: start Python anew, with the code that is on disk now, for this generation and all later ones.
         """
         self._in_new_interpreter |= in_new_interpreter
-        wanted = self._wanted or self._served
+        wanted = self._served if self._failed is not None else self._wanted or self._served
         if wanted is not None:
+            self._is_renewing = True
             self._drop_next()
             self._begin(*wanted)
 
@@ -149,6 +152,7 @@ class Generations:
         old, self.current, self._next = self.current, self._next, None
         assert self.current is not None  # noqa: S101 - the caller has looked
         self._wanted, self._served = None, (self.current.path, self.current.version)
+        self._is_renewing = False
         took = time.monotonic() - self._since
         if old is None:
             return
@@ -156,6 +160,10 @@ class Generations:
         self._ending.append(old)
         when = "it was promoted" if old.version != self.current.version else "new processes were asked for"
         self._report(f"Version {self.current.version} is served, {took:.1f} s after {when}.")
+        if self._failed is not None and self._failed[1] != self.current.version:
+            self._replace(*self._failed)
+        else:
+            self._failed = None
 
     def _note_failure(self, reason: str) -> None:
         """Try again a generation that ended without a word, for instance because it was killed."""
@@ -178,10 +186,12 @@ class Generations:
         self._paused_until = time.monotonic() + _PAUSE_SECONDS
         if self._failed != wanted:
             self._report(f"Version {wanted[1] or wanted[0]} cannot be served, so {self._served[1]} goes on: {error}")
-        self._failed = None
         if isinstance(error, SourceError) and self.current is not None and self.current.ended is None:
-            self._failed = wanted  # that the event log does not answer says nothing of the version
-            self._replace(*wanted)
+            self._failed = self._failed or wanted  # that the event log does not answer says nothing of the version
+        elif self._failed == wanted:
+            self._failed = None
+        if self._failed is not None:
+            self._replace(*self._failed)
 
     def _look_at_current(self) -> None:
         """Replace a generation whose first process has ended. Its workers answer meanwhile."""
