@@ -1,5 +1,6 @@
 """Columns are found by common names, in any case and punctuation."""
 
+import json
 import re
 from pathlib import Path
 
@@ -139,3 +140,25 @@ def test_names_of_event_servers_and_shops_mean_roles() -> None:
     }
     assert find_columns(["Buyer Username", "Buyer Name", "Item Number"], {}, "x").user == "Buyer Username"
     assert find_columns(["userToken", "item"], {}, "x").user == "userToken"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"user": 7, "item": 8},
+        {"event": {"user": {"id": 7}, "item": {"id": 8}}},
+        {"user": {"id": 7}, "item": {"id": 8}},
+    ],
+)
+def test_one_event_is_a_log(tmp_path: Path, event: object) -> None:
+    path = tmp_path / "log.json"
+    path.write_text(json.dumps(event))
+    assert ingest(path).data.items.ids.tolist() == [8]
+
+
+def test_many_parts_of_an_object_are_read_in_time(tmp_path: Path) -> None:
+    # Each struct was asked for its fields, and with hundreds of them this took minutes.
+    parts = {f"part{i}": {f"field{j}": {"value": j, "more": {"x": i}} for j in range(30)} for i in range(10)}
+    path = tmp_path / "log.jsonl"
+    path.write_text("".join(json.dumps({"user": i, "item": i + 1, "context": parts}) + "\n" for i in range(3)))
+    assert ingest(path).report.events == 3

@@ -6,6 +6,7 @@ format of a file follows from its content first and from its name second.
 
 import contextlib
 import dataclasses
+import functools
 import gzip
 import os
 import re
@@ -113,7 +114,7 @@ class SourcePart:
         file = self.file
         return file is not None and self.scan == file.scan() and name in file.columns and name not in file.computed
 
-    @property
+    @functools.cached_property
     def nested(self) -> frozenset[str]:
         """Names of the columns that hold lists, structs or maps."""
         return frozenset(name for name, column_type in self.types.items() if is_nested(column_type))

@@ -161,7 +161,7 @@ def test_a_nested_column_is_never_offered_as_an_id(tmp_path: Path) -> None:
 def test_structs_become_columns_and_parquet_keeps_its_row_numbers(tmp_path: Path) -> None:
     pd.DataFrame({"a": [{"b": {"c": 1}, "d": "x"}]}).to_parquet(tmp_path / "log.parquet")
     with open_engine(Run()) as engine:
-        part = flatten_structs(engine, open_parts(engine, tmp_path / "log.parquet")[0])
+        part = flatten_structs(open_parts(engine, tmp_path / "log.parquet")[0])
         assert engine.fetch_rows(f'SELECT "a.b.c", "a.d", file_row_number FROM {part.scan}') == [(1, "x", 0)]
     assert (part.names, part.form) == (("a.b.c", "a.d"), "parquet")
 

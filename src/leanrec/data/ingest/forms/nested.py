@@ -9,6 +9,8 @@ import re
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
+import duckdb
+
 from leanrec.data.engine import SqlEngine, quote_identifier, quote_literal
 from leanrec.data.event_types import normalize_name
 from leanrec.data.ingest.meaning.column_names import guess_role, split_words
@@ -118,7 +120,7 @@ def describe_columns(engine: SqlEngine, scan: str, label: str) -> dict[str, str]
     return {row[0]: row[1] for row in engine.fetch_rows(f"DESCRIBE SELECT * FROM {scan}", label)}
 
 
-def flatten_structs(engine: SqlEngine, part: "SourcePart") -> "SourcePart":
+def flatten_structs(part: "SourcePart") -> "SourcePart":
     """Return the table with a column for each field of its structs, named by the path to it: ``properties.product_id``."""
     for _ in range(_MAX_DEPTH):
         part = _unwrap_lists(part)
@@ -132,7 +134,7 @@ def flatten_structs(engine: SqlEngine, part: "SourcePart") -> "SourcePart":
             if not _is_struct(column_type):
                 fields[name], types[name] = quoted, column_type
                 continue
-            found = describe_columns(engine, f"(SELECT unnest({quoted}) FROM {part.scan})", part.label)
+            found = _read_fields(column_type)
             is_typed = len(found) == 1 and set(found) <= _TYPE_TAGS
             for field, field_type in found.items():
                 is_whole = is_typed or (name in _ENVELOPES and field not in {*part.types, *types})
@@ -195,13 +197,13 @@ def unnest_events(
         ColumnError: several lists may hold the events.
     """
     for _ in range(_MAX_DEPTH):
-        part = _join_plain_items(engine, flatten_structs(engine, part), given, role_names)
+        part = _join_plain_items(engine, flatten_structs(part), given, role_names)
         column = _choose_list(engine, part, given, role_names)
         if column is None:
             break
         part = pair_values(engine, _drop_counts(engine, part, role_names), column)
         if part.types[column].startswith("STRUCT("):
-            part = _unnest_structs(engine, part, column, role_names)
+            part = _unnest_structs(part, column, role_names)
         else:
             lists = {column: quote_identifier(column)} | {
                 name: quote_identifier(name)
@@ -260,7 +262,7 @@ def _join_plain_items(
         return part
     prefix, dot, leaf = item.rpartition(".")
     for name in lists:
-        fields, quoted = _list_fields(engine, part, name), quote_identifier(name)
+        fields, quoted = _list_fields(part, name), quote_identifier(name)
         if leaf not in fields:
             continue
         tests = ", ".join(
@@ -306,9 +308,7 @@ def _choose_list(
     missing = [role for role in ("user", "item") if find_role(plain, role, given, role_names) is None]
     if not missing:
         return None
-    structs = {
-        name: tuple(_list_fields(engine, part, name)) for name in lists if part.types[name].startswith("STRUCT(")
-    }
+    structs = {name: tuple(_list_fields(part, name)) for name in lists if part.types[name].startswith("STRUCT(")}
     # A list of items is known by the name of a field, of the list and the field (items and id), or of the list.
     known = {
         name: {
@@ -371,18 +371,21 @@ def pair_values(engine: SqlEngine, part: "SourcePart", column: str) -> "SourcePa
     return dataclasses.replace(part, scan=scan, types={**part.types, **found})
 
 
-def _list_fields(engine: SqlEngine, part: "SourcePart", column: str) -> dict[str, str]:
+def _list_fields(part: "SourcePart", column: str) -> dict[str, str]:
     """Return field → type of the structs in a column of lists."""
-    inner = f"(SELECT unnest(e) FROM (SELECT unnest({quote_identifier(column)}) AS e FROM {part.scan}))"
-    return describe_columns(engine, inner, part.label)
+    ((_, element),) = duckdb.sqltype(part.types[column]).children
+    return _read_fields(str(element))
 
 
-def _unnest_structs(
-    engine: SqlEngine, part: "SourcePart", column: str, role_names: Mapping[str, Collection[str]]
-) -> "SourcePart":
+def _read_fields(struct: str) -> dict[str, str]:
+    """Return field → type of a struct, by its type alone: a document may have hundreds, and each question takes a while."""
+    return {field: str(each) for field, each in duckdb.sqltype(struct).children}
+
+
+def _unnest_structs(part: "SourcePart", column: str, role_names: Mapping[str, Collection[str]]) -> "SourcePart":
     """Return one row for each struct in the lists of a column, with its fields as columns; the other columns repeat."""
     roles = {name for names in role_names.values() for name in names}
-    fields = _list_fields(engine, part, column)
+    fields = _list_fields(part, column)
     outer = {name: name for name in part.types if name != column}
     inner: dict[str, str] = {}
     for field in fields:

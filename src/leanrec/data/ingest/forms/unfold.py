@@ -56,12 +56,12 @@ def unfold_events(
         ColumnError: several columns of lists may hold the events.
     """
     if layout == "long":
-        return flatten_structs(engine, part)
+        return flatten_structs(part)
     if layout in {None, "wide"}:
         part = take_header(part, role_names, is_given=layout is not None)
     if layout == "wide" or (layout is None and is_wide(part, given, role_names)):
         return melt_matrix(
-            engine, _load_text(engine, flatten_structs(engine, part)), given, role_names, is_given=layout is not None
+            engine, _load_text(engine, flatten_structs(part)), given, role_names, is_given=layout is not None
         )
     part = _parse_cells(engine, take_keys(engine, part, given, role_names), given, role_names)
     if any(is_nested(column_type) for column_type in part.types.values()):
