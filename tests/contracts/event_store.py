@@ -196,7 +196,7 @@ class EventStoreContract:
             log.bind(OTHER)  # the store is empty
             assert log.origins() == (OTHER,)
             log.append([make_event(1)])
-            with pytest.raises(SourceError, match=r"data of this model \(shop.csv;.* other data \(other.csv;"):
+            with pytest.raises(DataError, match=r"data of this model \(shop.csv;.* other data \(other.csv;"):
                 log.bind(SHOP)
             log.check_origin(DataOrigin(SHOP.fingerprint, SHOP.description, log.id))  # the store was merged into it
             log.bind(SHOP, rebind=True)

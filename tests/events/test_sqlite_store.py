@@ -323,9 +323,9 @@ def test_a_bound_store_refuses_other_data(path: Path) -> None:
         log.check_origin(OTHER)  # the store is empty
         log.append([make_event(1)])
         log.check_origin(SHOP)
-        with pytest.raises(SourceError, match=r"data of this model \(other.csv; .* other data \(shop.csv;"):
+        with pytest.raises(DataError, match=r"data of this model \(other.csv; .* other data \(shop.csv;"):
             log.check_origin(OTHER)
-        with pytest.raises(SourceError, match="serve it with rebind_log"):
+        with pytest.raises(DataError, match="serve it with rebind_log"):
             log.bind(OTHER)
         log.check_origin(DataOrigin(NEWER.fingerprint, NEWER.description, log.id))  # the store was merged into it
         log.bind(NEWER, rebind=True)
@@ -344,7 +344,7 @@ def test_an_empty_store_drops_its_bindings(path: Path) -> None:
         log.bind(OTHER)
         log.append([make_event(1)])
         log.check_origin(OTHER)
-        with pytest.raises(SourceError, match="belongs to other data"):
+        with pytest.raises(DataError, match="belongs to other data"):
             log.check_origin(SHOP)
 
 
@@ -451,7 +451,7 @@ class TestHiddenItems:
         with SQLiteEventStore(tmp_path / "events.db") as store:
             store.bind(DataOrigin("one", "one"))
             store.set_hidden([1], hidden=True)
-            with pytest.raises(SourceError, match="belongs to other data"):
+            with pytest.raises(DataError, match="belongs to other data"):
                 store.bind(DataOrigin("two", "two"))
 
 

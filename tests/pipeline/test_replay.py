@@ -8,7 +8,7 @@ import pytest
 
 from conftest import make_dataset
 from leanrec.data.dataset import Dataset
-from leanrec.errors import SourceError
+from leanrec.errors import DataError
 from leanrec.events.sqlite_reader import SQLiteEventReader
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.events.user_events import UserEvent
@@ -54,7 +54,7 @@ def test_a_log_of_other_data_must_be_rebound(dataset: Dataset, tmp_path: Path) -
         log.append([UserEvent("a", "user-1", 100, "click", 5, 1.0)])
         other = fit("ease", make_dataset(seed=8))
         for store in (log, SQLiteEventReader(log.path)):
-            with pytest.raises(SourceError, match="belongs to other data"):
+            with pytest.raises(DataError, match="belongs to other data"):
                 bind_log(other, store)
         assert bind_log(other, SQLiteEventReader(log.path), rebind=True).applied == 1
         assert len(log.origins()) == 1  # a reader binds nothing

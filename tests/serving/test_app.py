@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from conftest import make_dataset
 from contracts.server import run_server
 from contracts.server_log import restore_loggers
-from leanrec.errors import BusyError, SettingError, SourceError
+from leanrec.errors import BusyError, DataError, SettingError
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.events.user_events import UserEvent
 from leanrec.models import get_model
@@ -274,7 +274,7 @@ class TestEvents:
         other = Pipeline.fit(EASE(l2=20.0), make_dataset(seed=8))
         with run_server(create_app(fit(), log)) as client:
             client.post("/events", json={"events": [{"user": "user-3", "item": 100}]})
-        with pytest.raises(SourceError, match=r"belongs to other data \(made for tests: 720 events of 60 users"):
+        with pytest.raises(DataError, match=r"belongs to other data \(made for tests: 720 events of 60 users"):
             create_app(other, log)
         assert len(other.history("user-3")) == 12
         create_app(other, log, ServingSettings(rebind_log=True))

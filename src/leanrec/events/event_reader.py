@@ -9,7 +9,7 @@ import numpy as np
 
 from leanrec.data.table import Table
 from leanrec.data.vocabulary import Id, id_array
-from leanrec.errors import SourceError
+from leanrec.errors import DataError
 from leanrec.events.records import DataOrigin, ForgottenUser, LogSummary, RankCounts, ServedList, StoredRules
 from leanrec.events.user_events import UserEvent, to_events
 from leanrec.types import Events, IdArray
@@ -157,7 +157,7 @@ class EventReader(abc.ABC):
         """Number of events."""
 
     def check_origin(self, origin: DataOrigin) -> None:
-        """Raise SourceError if the store is bound to other data, whose ids may mean other users and items.
+        """Raise DataError if the store is bound to other data, whose ids may mean other users and items.
 
         It is bound to every data set whose models have used it, and to every data set that it was merged into. An
         empty store fits any data.
@@ -167,7 +167,7 @@ class EventReader(abc.ABC):
         is_ours = origin.fingerprint in known or (origin.log_id and origin.log_id == self.id)
         if origins and not is_ours and not self.is_empty:
             bound = origins[-1]
-            raise SourceError(
+            raise DataError(
                 f"The event log {self.name} must belong to the data of this model ({origin.description}; fingerprint "
                 f"{origin.fingerprint[:12]}). It belongs to other data ({bound.description}; fingerprint "
                 f"{bound.fingerprint[:12]}), so its ids may mean other users and items. If they mean the same, fit "

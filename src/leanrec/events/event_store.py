@@ -35,7 +35,7 @@ class EventStore(EventReader):
 
     @abc.abstractmethod
     def bind(self, origin: DataOrigin, *, rebind: bool = False) -> None:
-        """Bind the store to a data set. Raises SourceError if it is bound to another one and ``rebind`` is False."""
+        """Bind the store to a data set. Raises DataError if it is bound to another one and ``rebind`` is False."""
 
     @abc.abstractmethod
     def submit(self, user_events: Sequence[UserEvent]) -> Any:

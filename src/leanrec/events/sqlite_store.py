@@ -138,7 +138,7 @@ class SQLiteEventStore(SQLiteEventReader, ClosableEventStore):
             origin: the data set of the model that is served.
             rebind: accept a store that is bound to other data, because its ids mean the same users and items.
 
-        Raises SourceError if the store is bound to other data and ``rebind`` is False.
+        Raises DataError if the store is bound to other data and ``rebind`` is False.
         """
         if not rebind:
             self.check_origin(origin)

@@ -85,7 +85,7 @@ class LivePipeline:
             rebind: accept a store that is bound to other data, because its ids mean the same users and items.
             replayed: what was replayed into the pipeline already; None = nothing.
 
-        Raises SourceError if the store is bound to other data and ``rebind`` is False.
+        Raises DataError if the store is bound to other data and ``rebind`` is False.
         """
         self._log, self._rebind = log, rebind
         self._recording = threading.Lock()

@@ -138,7 +138,7 @@ def bind_log(pipeline: Pipeline, log: EventReader, *, rebind: bool = False) -> R
         log: an event store to read, or that of a server, which is then bound to the data.
         rebind: accept a store that is bound to other data, because its ids mean the same users and items.
 
-    Raises SourceError if the store is bound to other data and ``rebind`` is False.
+    Raises DataError if the store is bound to other data and ``rebind`` is False.
     """
     if isinstance(log, EventStore):
         log.bind(pipeline.data_origin, rebind=rebind)

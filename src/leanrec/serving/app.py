@@ -52,7 +52,7 @@ def create_app(
         log: the event store.
         settings: settings of the server.
 
-    Raises SourceError if the store is bound to other data.
+    Raises DataError if the store is bound to other data.
     """
     live = pipeline if isinstance(pipeline, LivePipeline) else follow_log(pipeline, log, rebind=settings.rebind_log)
     for warning in live.replayed.warnings():

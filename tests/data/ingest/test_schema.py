@@ -153,7 +153,9 @@ def test_names_of_event_servers_and_shops_mean_roles() -> None:
 def test_one_event_is_a_log(tmp_path: Path, event: object) -> None:
     path = tmp_path / "log.json"
     path.write_text(json.dumps(event))
-    assert ingest(path).data.items.ids.tolist() == [8]
+    data, report = ingest(path)
+    assert data.items.ids.tolist() == [8]
+    assert any(each.startswith("Only one row was read.") for each in report.warnings)
 
 
 def test_many_parts_of_an_object_are_read_in_time(tmp_path: Path) -> None:

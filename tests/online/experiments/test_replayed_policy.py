@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from conftest import make_dataset
-from leanrec.errors import DataError, SourceError
+from leanrec.errors import DataError
 from leanrec.events.records import ServedList
 from leanrec.events.sqlite_store import SQLiteEventStore
 from leanrec.events.user_events import UserEvent, to_events
@@ -151,7 +151,7 @@ def test_hidden_items_and_other_data_are_respected(log: SQLiteEventStore) -> Non
     replay_policy(log, pipeline)
     assert pipeline.is_hidden(hidden)
     other = Pipeline.fit(get_model("popularity")(), make_dataset(n_users=9))
-    with pytest.raises(SourceError, match="must belong to the data of this model"):
+    with pytest.raises(DataError, match="must belong to the data of this model"):
         replay_policy(log, other)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from conftest import make_dataset
-from leanrec.errors import ArtifactError, ConflictError, SettingError, SourceError
+from leanrec.errors import ArtifactError, ConflictError, DataError, SettingError
 from leanrec.events import SQLiteEventStore
 from leanrec.events.records import ServedList
 from leanrec.events.user_events import UserEvent
@@ -270,7 +270,7 @@ def test_a_log_of_other_data_two_at_once_and_no_current_version_are_refused(tmp_
     with log, SQLiteEventStore(tmp_path / "other.db") as other:
         other.bind(Pipeline.fit(get_model("popularity")(), make_dataset(9, 9, 3), RUN).data_origin)
         other.append([click("user-1", 100, 1)])
-        with pytest.raises(SourceError, match="must belong to the data of this model"):
+        with pytest.raises(DataError, match="must belong to the data of this model"):
             refit(store, other, SETTINGS, RUN)
         with AttemptFile(store.path).lock(), pytest.raises(ConflictError, match="is under way"):
             refit(store, log, SETTINGS, RUN)

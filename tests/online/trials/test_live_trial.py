@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from conftest import make_dataset
 from leanrec.data.table import Table
-from leanrec.errors import ArtifactError, SourceError, UnknownIdError
+from leanrec.errors import ArtifactError, DataError, UnknownIdError
 from leanrec.events import SQLiteEventStore, UserEvent
 from leanrec.models import get_model
 from leanrec.online import LivePipeline, VersionTrial
@@ -224,7 +224,7 @@ class TestState:
         other = dataclasses.replace(make_dataset(), source="elsewhere").with_events(
             make_dataset().events.take(slice(5))
         )
-        with pytest.raises(SourceError, match="belongs to other data"):
+        with pytest.raises(DataError, match="belongs to other data"):
             live.replace(Pipeline.fit(get_model("popularity")(), other))
         assert live.trial is not None
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from leanrec.errors import ArtifactError, LeanrecError, SourceError, WorkerError
+from leanrec.errors import ArtifactError, DataError, LeanrecError, SourceError, WorkerError
 from leanrec.serving.workers import generations as module
 from leanrec.serving.workers.generations import Generations
 
@@ -111,10 +111,14 @@ def test_the_last_version_that_was_promoted_wins(server: Server) -> None:
     assert server.generations.next_attempt == math.inf
 
 
-def test_a_version_that_cannot_be_served_is_reported_once(server: Server) -> None:
+@pytest.mark.parametrize("error_class", [ArtifactError, DataError])  # it is damaged, or its log belongs to other data
+def test_a_version_that_cannot_be_served_is_reported_once(
+    server: Server, monkeypatch: pytest.MonkeyPatch, error_class: type[LeanrecError]
+) -> None:
+    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.0)
     first = server.serve("a")
     second = server.want("b")
-    second.error = ArtifactError("It is damaged.")
+    second.error = error_class("It is damaged.")
     for _ in range(3):
         server.generations.look()
     assert server.reports == ["Version b cannot be served, so a goes on: It is damaged."]

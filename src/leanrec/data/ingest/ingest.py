@@ -444,6 +444,8 @@ class _ReadLog:
     ) -> Iterator[str]:
         """Yield how times, repeated rows and ratings were understood, in sentences."""
         staged, profile = self.staged, self.profile
+        if self.count_rows(counts) == 1:
+            yield "Only one row was read. A log has a row for each event: check that this is one, and not a document or settings."
         if not staged.has("time"):
             yield "There is no time column: events keep the order of the log, and splits by time are not possible."
         elif not profile.has_clock:

@@ -145,7 +145,7 @@ class PostgresEventStore(PostgresEventReader, SharedEventStore):
     def bind(self, origin: DataOrigin, *, rebind: bool = False) -> None:
         """Bind the store to a data set; see ``check_origin``. An empty store drops its earlier bindings.
 
-        Raises SourceError if it is bound to other data and ``rebind`` is False.
+        Raises DataError if it is bound to other data and ``rebind`` is False.
         """
         if not rebind:
             self.check_origin(origin)

@@ -92,7 +92,7 @@ def replay_policy(
         until: time before which lists count.
         event_type: count only positive events of this type as a reward.
 
-    Raises SourceError if the log belongs to other data, and DataError if it has no drawn list that can be used.
+    Raises DataError if the log belongs to other data, or has no drawn list that can be used.
     """
     log.check_origin(pipeline.data_origin)
     replay_items(pipeline, *log.items())

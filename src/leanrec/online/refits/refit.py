@@ -123,7 +123,7 @@ def refit(
         settings: when to refit and when to propose.
         run: conditions of the fit.
 
-    Raises ArtifactError if no version is current, ConflictError if another refit is under way, and SourceError if the log belongs to
+    Raises ArtifactError if no version is current, ConflictError if another refit is under way, and DataError if the log belongs to
     other data.
     """
     current = store.current()

@@ -1,6 +1,7 @@
 """Nested columns of a log become one row for each event."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -258,6 +259,49 @@ def test_items_beside_lists_of_numbers_are_the_items(tmp_path: Path) -> None:
     ]
     path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
     assert sorted(leanrec.ingest(path).data.items.ids.tolist()) == ["i0", "i1", "i2", "i3"]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        lambda events: {
+            "took": 3,
+            "hits": {
+                "total": {"value": 3},
+                "max_score": 1.0,
+                "hits": [{"_id": "a", "_source": each} for each in events],
+            },
+        },
+        lambda events: {"meta": {"total": 3, "score": 5}, "data": events},
+        lambda events: {"data": events, "paging": {"limit": 100, "total": {"count": 3}}},
+        lambda events: {"summary": {"rating": 4.2, "weight": 7}, "events": events},
+        lambda events: {"version": 2, "value": 17, "events": events},
+    ],
+)
+def test_numbers_beside_a_list_with_users_and_items_are_no_ratings(
+    tmp_path: Path, document: Callable[[list[dict[str, int]]], object]
+) -> None:
+    path = tmp_path / "log.json"
+    path.write_text(json.dumps(document([{"user": 1, "item": 2}, {"user": 1, "item": 3}, {"user": 2, "item": 2}])))
+    data, report = leanrec.ingest(path)
+    assert data.events.weight.tolist() == [1, 1, 1]
+    assert data.events.rating is None
+    assert any("stand beside the list of events and were not used" in each for each in report.warnings)
+
+
+def test_a_number_beside_the_list_of_one_user_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "log.json"
+    path.write_text(
+        json.dumps({"user": 7, "rating": 4, "timestamp": 1_700_000_000, "events": [{"item": 2}, {"item": 3}]})
+    )
+    data = leanrec.ingest(path).data
+    assert data.events.rating is not None
+    assert data.events.rating.tolist() == [4, 4]
+    outer = {"score": 5, "events": [{"user": 1, "item": 2}]}
+    path.write_text(json.dumps(outer))
+    named = leanrec.ingest(path, columns={"rating": "score"}).data
+    assert named.events.rating is not None
+    assert named.events.rating.tolist() == [5]
 
 
 def test_the_count_of_a_list_is_no_weight(tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ def unnest_events(
         column = _choose_list(engine, part, given, role_names)
         if column is None:
             break
-        part = pair_values(engine, _drop_counts(engine, part, role_names), column)
+        part = pair_values(engine, _drop_counts(engine, part, given, role_names), column)
         if part.types[column].startswith("STRUCT("):
             part = _unnest_structs(part, column, role_names)
         else:
@@ -214,18 +214,33 @@ def unnest_events(
     return part
 
 
-def _drop_counts(engine: SqlEngine, part: "SourcePart", role_names: Mapping[str, Collection[str]]) -> "SourcePart":
-    """Return a document of one object without its numbers beside the list, such as ``count``, which are no weights of events."""
-    counts = [
+def _drop_counts(
+    engine: SqlEngine, part: "SourcePart", given: Mapping[str, str], role_names: Mapping[str, Collection[str]]
+) -> "SourcePart":
+    """Return a document of one object without its numbers beside the list, which are no weights or ratings of events.
+
+    These are counts, such as ``count``, and all numbers where the user is inside the list too: ``hits.total.value``.
+    """
+    numbers = [
         name
         for name, each in part.types.items()
-        if each.startswith(_NUMBERS) or each == "BIGINT"
-        if guess_role(name) == "weight" or normalize_name(name) in role_names.get("weight", ())
+        if (each.startswith(_NUMBERS) or each == "BIGINT") and not each.endswith("]") and name not in given.values()
     ]
+    outer = dataclasses.replace(part, types={name: each for name, each in part.types.items() if not is_nested(each)})
+    if all(find_role(outer, role, given, role_names) is None for role in ("user", "item")):
+        dropped = [name for name in numbers if guess_role(name) != "time"]
+    else:
+        dropped = [
+            name
+            for name in numbers
+            if guess_role(name) == "weight" or normalize_name(name) in role_names.get("weight", ())
+        ]
     rows = f"SELECT count(*) FROM (SELECT 1 FROM {part.scan} LIMIT 2)"
-    if not counts or engine.fetch_rows(rows, part.label)[0][0] != 1:
+    if not dropped or engine.fetch_rows(rows, part.label)[0][0] != 1:
         return part
-    return dataclasses.replace(part, types={name: each for name, each in part.types.items() if name not in counts})
+    note = f"{part.label}: these numbers stand beside the list of events and were not used: {', '.join(dropped)}."
+    types = {name: each for name, each in part.types.items() if name not in dropped}
+    return dataclasses.replace(part, types=types, notes=(*part.notes, note))
 
 
 def take_keys(

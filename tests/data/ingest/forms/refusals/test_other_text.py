@@ -3,12 +3,9 @@
 import json
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from contracts.followed_advice import list_advice, list_pairs, run_command
-from leanrec import artifacts
-from leanrec.data.dataset import Dataset
 from leanrec.data.ingest.ingest import ingest
 from leanrec.errors import LeanrecError, SourceError
 
@@ -125,30 +122,3 @@ def test_objects_behind_a_key_in_each_line_are_no_script(tmp_path: Path) -> None
     with pytest.raises(LeanrecError) as refusal:
         ingest(path)
     assert "JavaScript" not in str(refusal.value)
-
-
-@pytest.mark.parametrize(
-    ("text", "what"),
-    [
-        ('{"openapi": "3.1.0", "paths": {"user": 1, "item": 2}}', "OpenAPI"),
-        ('{\n  "swagger": "2.0", "user": 1, "item": 2}', "OpenAPI"),
-        ('{"$schema": "https://json-schema.org/draft/2020-12/schema", "user": 1, "item": 2}', "a JSON Schema"),
-        ('{\n "cells": [\n  {\n   "cell_type": "code", "user": 1, "item": 2}]}', "a notebook"),
-        ('{"log": {"version": "1.2", "entries": [{"user": 1, "item": 2}]}}', "HAR"),
-        ('{"format": 3, "leanrec": "0.1.0", "user": 1, "item": 2}', "the manifest of a folder that leanrec has saved"),
-    ],
-)
-def test_documents_of_json_are_named(tmp_path: Path, text: str, what: str) -> None:
-    path = tmp_path / "log.json"
-    path.write_text(text)
-    with pytest.raises(SourceError, match=what):
-        ingest(path)
-
-
-def test_the_folder_of_a_manifest_can_be_named(tmp_path: Path) -> None:
-    saved = artifacts.save(ingest(pd.DataFrame({"user": [1, 2], "item": [2, 3]})).data, tmp_path / "saved")
-    (manifest,) = [each for each in saved.glob("*.json") if '"leanrec"' in each.read_text()]
-    with pytest.raises(SourceError) as refusal:
-        ingest(manifest)
-    folder = str(refusal.value).split("Name the folder, ")[1].split(":")[0]
-    assert artifacts.load(folder, Dataset).users.ids.tolist() == [1, 2]

@@ -7,9 +7,12 @@ import json
 import zipfile
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from contracts.followed_advice import list_advice, list_pairs, run_command
+from leanrec import artifacts
+from leanrec.data.dataset import Dataset
 from leanrec.data.ingest.ingest import ingest
 from leanrec.errors import SourceError
 
@@ -57,6 +60,12 @@ def test_the_command_takes_the_log_out(tmp_path: Path, content: str | bytes, say
     [
         ("-----BEGIN PGP MESSAGE-----\n\nhQ\n", "encrypted with PGP.*gpg -d"),
         ('{\n "cells": [],\n "metadata": {},\n "nbformat": 4\n}\n', "a Jupyter notebook"),
+        ('{"openapi": "3.1.0", "paths": {"user": 1, "item": 2}}', "OpenAPI"),
+        ('{"info": {"title": "x"}, "openapi": "3.0.1", "paths": {"/u": {"user": 1, "item": 2}}}', "OpenAPI"),
+        ('{\n  "swagger": "2.0", "user": 1, "item": 2}', "OpenAPI"),
+        ('{"$schema": "https://json-schema.org/draft/2020-12/schema", "user": 1, "item": 2}', "a JSON Schema"),
+        ('{"title": "x", "$schema": "http://json-schema.org/draft-07/schema#", "user": 1, "item": 2}', "a JSON Schema"),
+        ('{"log": {"version": "1.2", "entries": [{"user": 1, "item": 2}]}}', "HAR"),
         ("graph [\n  node [\n    id 1\n  ]\n]\n", "a graph in GML.*read_gml"),
         ('*Vertices 2\n1 "a"\n2 "b"\n*Arcs\n1 2\n', "a graph of Pajek.*read_pajek"),
         ("BEGIN:VCALENDAR\nEND:VCALENDAR\n", "a calendar or an address book"),
@@ -79,3 +88,12 @@ def test_archives_inside_archives_are_named(tmp_path: Path) -> None:
         archive.writestr("inner.zip", inner.getvalue())
     with pytest.raises(SourceError, match=r"inner\.zip is an archive inside another one"):
         ingest(tmp_path / "outer.zip")
+
+
+def test_the_folder_of_a_manifest_can_be_named(tmp_path: Path) -> None:
+    saved = artifacts.save(ingest(pd.DataFrame({"user": [1, 2], "item": [2, 3]})).data, tmp_path / "saved")
+    (manifest,) = [each for each in saved.glob("*.json") if '"leanrec"' in each.read_text()]
+    with pytest.raises(SourceError) as refusal:
+        ingest(manifest)
+    folder = str(refusal.value).split("Name the folder, ")[1].split(":")[0]
+    assert artifacts.load(folder, Dataset).users.ids.tolist() == [1, 2]

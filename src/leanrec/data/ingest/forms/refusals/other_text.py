@@ -4,7 +4,6 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from leanrec.data.ingest.forms.containers.sql_dumps import is_dump
 from leanrec.data.ingest.forms.refusals.feature_files import describe_features
@@ -33,17 +32,6 @@ _YAML_LINE = re.compile(
 )
 _YAML_BEGIN = re.compile(r"---\s*|%YAML.*|- +(?:\{.*|[^:]+:(?:\s.*)?)|[^:]+:\s*(?:#.*)?")
 _YAML_INSIDE = re.compile(r"\s*- +\S.*|\s+[^\s:][^:]*:(?:\s.*)?")
-_MANIFEST = re.compile(r'\s*\{\s*"format":\s*\d+,\s*"leanrec":\s*"')
-# What a document of JSON begins with, and what it is.
-_DOCUMENTS = (
-    (re.compile(r'\s*\{\s*"(?:openapi|swagger)"\s*:\s*"'), "the description of an interface (OpenAPI)"),
-    (re.compile(r'\s*\{\s*"\$schema"\s*:\s*"[^"]*json-schema'), "a JSON Schema"),
-    (
-        re.compile(r'\s*\{\s*"cells"\s*:\s*\[\s*\{\s*"(?:cell_type|attachments|execution_count|id|metadata)"'),
-        "a notebook",
-    ),
-    (re.compile(r'\s*\{\s*"log"\s*:\s*\{\s*"version"\s*:\s*"1\.[12]"'), "a recording of a browser (HAR)"),
-)
 _MAX_LINES = 200
 
 
@@ -61,16 +49,6 @@ def refuse_text(data: bytes, text: str, label: str) -> None:
             f"{label} is in the Matrix Market form, whose second line gives sizes. Pass it in Python: "
             f"matrix = scipy.io.mmread({label!r}); ingest(pandas.DataFrame({{'user': matrix.row, 'item': matrix.col, "
             "'weight': matrix.data}))."
-        )
-    if _MANIFEST.match(text):
-        folder = Path(label).parent
-        raise SourceError(
-            f"{label} is the manifest of a folder that leanrec has saved, not a log. Name the folder, {folder}: a data set is "
-            "read, and a model can be served."
-        )
-    if what := next((what for form, what in _DOCUMENTS if form.match(text)), ""):
-        raise SourceError(
-            f"{label} is {what}, not a log. Pass the file with the events, or name a folder without this file."
         )
     if data.startswith(b"version https://git-lfs"):
         raise SourceError(

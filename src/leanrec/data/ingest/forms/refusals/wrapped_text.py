@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from pathlib import Path
 
 from leanrec.errors import SourceError
 
@@ -13,6 +14,7 @@ _DOT = (
     'Write its edges: sed -nE \'s/^[[:space:]]*"?([^" ]+)"? *-[->] *"?([^"; ]+).*/\\1,\\2/p\' {quoted} > log.csv, and pass log.csv with '
     'names="user,item".'
 )
+_EVENTS = "Pass the file with the events."
 _ENCODED = re.compile(rb"(?:[A-Za-z0-9+/]{60,76}\r?\n){2,}")
 _PADDED = re.compile(rb"[^\0]*\n[^\0\n]*\0+\Z")
 # The begin of a file → what it is, and the way out.
@@ -32,6 +34,22 @@ _WRAPPED: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
         "a Jupyter notebook, not a log",
         "Pass the file that it reads or writes.",
     ),
+    (
+        re.compile(rb'\s*\{\s*"format":\s*\d+,\s*"leanrec":\s*"'),
+        "the manifest of a folder that leanrec has saved, not a log",
+        "Name the folder, {folder}: a data set is read, and a model can be served.",
+    ),
+    (
+        re.compile(rb'\s*\{(?=[\s\S]*"(?:openapi|swagger)"\s*:\s*"[23]\.)\s*"(?:openapi|swagger|info|servers|tags|host|basePath|schemes)"'),
+        "a description of an interface (OpenAPI), not a log",
+        _EVENTS,
+    ),
+    (
+        re.compile(rb'\s*\{(?=[\s\S]*"\$schema"\s*:\s*"[^"]*json-schema)\s*"(?:\$schema|\$id|title|type|description|definitions)"'),
+        "a JSON Schema, not a log",
+        _EVENTS,
+    ),
+    (re.compile(rb'\s*\{\s*"log"\s*:\s*\{\s*"version"\s*:\s*"1\.[12]"'), "a recording of a browser (HAR), not a log of events", _EVENTS),
     (
         re.compile(rb'\s*"[\[{][^"\n]*\\"'),
         "JSON that is written as a text of JSON",
@@ -107,5 +125,5 @@ def refuse_wrapped(data: bytes, label: str) -> None:
     for pattern, what, way_out in _WRAPPED:
         if pattern.match(begin):
             program = f"import json; [print(json.loads(line)) for line in open({json.dumps(label)})]"
-            advice = way_out.format(path=label, quoted=quoted, program=shlex.quote(program))
+            advice = way_out.format(path=label, folder=Path(label).parent, quoted=quoted, program=shlex.quote(program))
             raise SourceError(f"{label} is {what}. {advice}")
