@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from conftest import make_dataset
 from leanrec.data.table import Table
-from leanrec.errors import ConflictError, SettingError, SourceError, UnknownIdError
+from leanrec.errors import ConflictError, DataError, SettingError, SourceError, UnknownIdError
 from leanrec.events import SQLiteEventStore, UserEvent
 from leanrec.models import get_model
 from leanrec.online import LivePipeline, VersionTrial
@@ -158,7 +158,7 @@ def test_a_version_of_other_data_is_refused_and_the_old_one_stays(log: SQLiteEve
     first = _fit("popularity")
     live = LivePipeline(first, log)
     _record(live, log, [_click(1)])
-    with pytest.raises(SourceError):
+    with pytest.raises(DataError, match="belongs to other data"):
         live.replace(Pipeline.fit(get_model("popularity")(), make_dataset(seed=1)))
     assert live.pipeline is first
 
