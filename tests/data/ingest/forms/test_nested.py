@@ -289,6 +289,26 @@ def test_numbers_beside_a_list_with_users_and_items_are_no_ratings(
     assert any("stand beside the list of events and were not used" in each for each in report.warnings)
 
 
+@pytest.mark.parametrize(
+    "document",
+    [
+        lambda events: {"exported_at": "2024-05-01T10:00:00Z", "events": events},
+        lambda events: {"meta": {"timestamp": 1714557600}, "data": events},
+        lambda events: {"date": "2024-05-01", "result": {"rows": events}},
+    ],
+)
+def test_a_time_beside_a_list_with_users_and_items_is_that_of_the_document(
+    tmp_path: Path, document: Callable[[list[dict[str, int]]], object]
+) -> None:
+    path = tmp_path / "log.json"
+    path.write_text(json.dumps(document([{"user": 1, "item": 2}, {"user": 1, "item": 3}, {"user": 2, "item": 2}])))
+    data, report = leanrec.ingest(path)
+    assert data.events.time.max() < 1_000_000
+    assert any("stand beside the list of events and were not used" in each for each in report.warnings)
+    named = next(name for name in ("exported_at", "meta.timestamp", "date") if name.split(".")[-1] in path.read_text())
+    assert (leanrec.ingest(path, columns={"time": named})[0].events.time > 1_000_000_000).all()
+
+
 def test_a_number_beside_the_list_of_one_user_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "log.json"
     path.write_text(

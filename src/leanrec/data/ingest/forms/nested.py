@@ -217,9 +217,10 @@ def unnest_events(
 def _drop_counts(
     engine: SqlEngine, part: "SourcePart", given: Mapping[str, str], role_names: Mapping[str, Collection[str]]
 ) -> "SourcePart":
-    """Return a document of one object without its numbers beside the list, which are no weights or ratings of events.
+    """Return a document of one object without the numbers and times beside its list that are not those of events.
 
-    These are counts, such as ``count``, and all numbers where the user is inside the list too: ``hits.total.value``.
+    These are counts, such as ``count``; where users and items are inside the list, all numbers, such as ``hits.total.value``, and
+    the times of the document, such as ``exported_at``.
     """
     numbers = [
         name
@@ -228,7 +229,8 @@ def _drop_counts(
     ]
     outer = dataclasses.replace(part, types={name: each for name, each in part.types.items() if not is_nested(each)})
     if all(find_role(outer, role, given, role_names) is None for role in ("user", "item")):
-        dropped = [name for name in numbers if guess_role(name) != "time"]
+        times = [name for name in outer.types if guess_role(name) == "time" and name not in {*numbers, *given.values()}]
+        dropped = numbers + times
     else:
         dropped = [
             name
@@ -238,7 +240,7 @@ def _drop_counts(
     rows = f"SELECT count(*) FROM (SELECT 1 FROM {part.scan} LIMIT 2)"
     if not dropped or engine.fetch_rows(rows, part.label)[0][0] != 1:
         return part
-    note = f"{part.label}: these numbers stand beside the list of events and were not used: {', '.join(dropped)}."
+    note = f"{part.label}: these values stand beside the list of events and were not used: {', '.join(dropped)}."
     types = {name: each for name, each in part.types.items() if name not in dropped}
     return dataclasses.replace(part, types=types, notes=(*part.notes, note))
 
