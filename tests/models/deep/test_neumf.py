@@ -1,4 +1,4 @@
-"""NeuMF: the contract, and scores against a slow reference."""
+"""NeuMF: the contract, scores against a slow reference, and user vectors."""
 
 import dataclasses
 
@@ -27,19 +27,18 @@ def fitted(dataset: Dataset) -> NeuMFModel:
     return dataclasses.replace(SMALL, learning_rate=0.05).fit(dataset, Run(seed=1, threads=1))
 
 
-def test_network_scores_equal_a_slow_reference(fitted: NeuMFModel, dataset: Dataset) -> None:
-    weights, D = {name: each.astype(np.float64) for name, each in fitted.weights.items()}, SMALL.embedding_dim
+def test_scores_equal_a_slow_reference(fitted: NeuMFModel, dataset: Dataset) -> None:
+    weights = {name: each.astype(np.float64) for name, each in fitted.weights.items()}
     queries = dataset.queries(np.arange(3, dtype=np.int32))
     scores = fitted.score(queries)
     for b, vector in enumerate(fitted.fold_in.encode(queries.history)):
         p = vector * weights["size"]
         turned = weights["rotation.weight"] @ p + weights["rotation.bias"]
         for item in range(0, fitted.n_items, 7):
-            q = weights["items.weight"][item]
-            x = weights["from_user.weight"] @ p + weights["from_user.bias"] + weights["from_item.weight"] @ q[D:]
+            x = weights["from_user.weight"] @ p + weights["from_user.bias"] + fitted.hidden[item]
             x = weights["upper.0.weight"] @ np.maximum(x, 0) + weights["upper.0.bias"]
             added = weights["out.weight"][0] @ np.maximum(x, 0)
-            slow = weights["product"] @ (turned * q[:D]) + added + weights["bias.weight"][item, 0]
+            slow = turned @ fitted.items[item, :-1] + added + fitted.items[item, -1]
             assert scores[b, item] == pytest.approx(slow, rel=1e-4, abs=1e-4)
 
 

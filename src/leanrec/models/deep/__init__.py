@@ -1,4 +1,4 @@
-"""Other neural models (torch)."""
+"""Other neural models, trained with torch and served without it."""
 
 # What a model of this folder needs beside the core: python -m pip install "leanrec[deep]".
 EXTRA = "deep"

@@ -7,37 +7,28 @@ Nikolenko, "RecVAE: a New Variational Autoencoder for Top-N Recommendations with
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, cast
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.data.splits.evaluation_set import EvaluationSet
+from leanrec.errors import MissingExtraError
 from leanrec.field_checks import ArrayShape, check_array_shapes
 from leanrec.finiteness import require_finite
 from leanrec.kernels.layers.activations import add_silu
 from leanrec.kernels.layers.named_layers import NamedLayers
 from leanrec.kernels.sparse import dot_scores
-from leanrec.nn.arrays import to_arrays
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
 from leanrec.settings import setting
 from leanrec.training.config import TrainingSettings
-from leanrec.training.early_stopping import hold_out, mean_ndcg_of_embedder
 from leanrec.training.logit_blocks import logits_bytes
-from leanrec.training.losses import multinomial
-from leanrec.training.trainer import limit_torch_threads, resolve_device, train
-from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, Queries
+from leanrec.types import Float32Array, Int32Array, Queries
 
 __all__ = ["MultVAE", "MultVAEModel"]
-
-# Tables of this many rows or more have sparse gradients.
-_SPARSE_FROM = 10_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,96 +84,22 @@ class MultVAE(TrainingSettings):
         """Train on the histories of ``data``.
 
         With ``patience`` the validation score is NDCG@10 on ``valid``; if that is None, on the latest item of 5 % of the
-        users, which is then left out of training.
+        users, which is then left out of training. Raises MissingExtraError without torch.
         """
+        try:
+            from leanrec.models.deep.core.networks.mult_vae import train_mult_vae  # noqa: PLC0415 - torch is optional
+        except ImportError as error:
+            raise MissingExtraError.from_import_error("The model 'mult_vae'", error) or error from error
         run.require_memory(
             self.fit_bytes(data.shape),
             f"MultVAE with embedding_dim={self.embedding_dim}",
             "Lower embedding_dim or hidden_dim, or raise the limit.",
         )
-        resolve_device(run)
-        if self.patience and valid is None:
-            data, valid = hold_out(data, run.rng())
-        X = data.interactions
-        with torch.random.fork_rng(devices=[]), limit_torch_threads(run):
-            torch.manual_seed(run.seed)
-            network = _MultVAENetwork(self, X.shape[1])
-            score = None if valid is None else lambda: mean_ndcg_of_embedder(_build_model(self, network), valid)
-            train(network, _HistoryObjective(self, X), self, run, score=score, name="MultVAE", data=(data, valid))
-        return _build_model(self, network)
+        return train_mult_vae(self, data, run, valid, functools.partial(_build_model, self))
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Batch:
-    """Items of some users, end to end, and their boundaries (B + 1,)."""
-
-    items: Tensor
-    bounds: Tensor
-
-
-class _MultVAENetwork(nn.Module):
-    def __init__(self, settings: MultVAE, n_items: int) -> None:
-        super().__init__()
-        self.settings, hidden = settings, settings.hidden_dim
-        self.first = nn.EmbeddingBag(n_items, hidden, mode="sum", sparse=n_items >= _SPARSE_FROM)
-        nn.init.normal_(self.first.weight, std=0.05)
-        self.first_bias = nn.Parameter(torch.zeros(hidden))
-        self.upper = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(settings.n_layers - 1))
-        self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(settings.n_layers))
-        self.mean, self.log_variance = (
-            nn.Linear(hidden, settings.embedding_dim),
-            nn.Linear(hidden, settings.embedding_dim),
-        )
-        nn.init.zeros_(self.log_variance.weight)
-        nn.init.constant_(self.log_variance.bias, -4.0)
-        self.decoder_hidden = nn.Linear(settings.embedding_dim, settings.decoder_dim) if settings.decoder_dim else None
-        self.items = nn.Linear(settings.decoder_dim or settings.embedding_dim, n_items)
-        nn.init.normal_(self.items.weight, std=0.01)
-        nn.init.zeros_(self.items.bias)
-
-    def encode(self, batch: _Batch) -> tuple[Tensor, Tensor]:
-        """(B, D) means and log-variances."""
-        lengths = batch.bounds.diff()
-        is_kept = torch.rand(len(batch.items), device=lengths.device) >= self.settings.dropout
-        weights = (lengths.clamp(min=1) ** -0.5 / (1 - self.settings.dropout)).repeat_interleave(lengths)
-        x = self.first(batch.items, batch.bounds[:-1], per_sample_weights=weights * is_kept) + self.first_bias
-        x = self.norms[0](F.silu(x))
-        for layer, norm in zip(self.upper, list(self.norms)[1:], strict=True):
-            x = norm(x + F.silu(layer(x)))
-        return self.mean(x), self.log_variance(x)
-
-    def decode(self, z: Tensor) -> Tensor:
-        """(B, D) to the input of the last layer."""
-        return z if self.decoder_hidden is None else torch.tanh(self.decoder_hidden(z))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _HistoryObjective:
-    """Reconstructs whole histories from parts of them."""
-
-    settings: MultVAE
-    X: CSR
-
-    def batches(self, rng: np.random.Generator) -> Sequence[Int64Array]:
-        users = np.flatnonzero(np.diff(self.X.indptr))
-        rng.shuffle(users)
-        return [
-            users[start : start + self.settings.batch_size] for start in range(0, len(users), self.settings.batch_size)
-        ]
-
-    def loss(self, network: nn.Module, batch: Int64Array, rng: np.random.Generator) -> Tensor:  # noqa: ARG002 - the noise comes from torch
-        net = cast(_MultVAENetwork, network)
-        rows, device = self.X[batch], net.items.weight.device
-        items, bounds = (torch.from_numpy(each.astype(np.int64)).to(device) for each in (rows.indices, rows.indptr))
-        mean, log_variance = net.encode(_Batch(items, bounds))
-        z = mean + torch.randn_like(mean) * (log_variance / 2).exp()
-        divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum(1) / 2
-        reconstruction = multinomial(net.decode(z), net.items.weight, net.items.bias, items, bounds)
-        return reconstruction + self.settings.beta * (divergence * bounds.diff()).sum() / max(1, len(items))
-
-
-def _build_model(settings: MultVAE, network: _MultVAENetwork) -> "MultVAEModel":
-    weights = to_arrays(network)
+def _build_model(settings: MultVAE, weights: dict[str, NDArray[Any]]) -> "MultVAEModel":
+    """The model of the weights of the network, which are taken out of the dictionary."""
     for name in ("log_variance.weight", "log_variance.bias"):
         del weights[name]
     items = np.column_stack([weights.pop("items.weight"), weights.pop("items.bias")])

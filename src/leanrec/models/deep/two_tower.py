@@ -6,42 +6,33 @@ Recommendations", RecSys 2019; Covington, Adams & Sargin, "Deep Neural Networks 
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, cast
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.data.table import Table
-from leanrec.errors import ColumnError, DataError
+from leanrec.errors import ColumnError, DataError, MissingExtraError
 from leanrec.features.pipeline import TEXT_FEATURES, FeatureSpec, FittedFeatures, default_text_feature
 from leanrec.field_checks import ArrayShape, check_array_shapes
 from leanrec.finiteness import require_finite
 from leanrec.kernels.csr import replace_values
 from leanrec.kernels.layers.named_layers import NamedLayers
 from leanrec.kernels.sparse import dot_scores
-from leanrec.models.deep.core.masked_items import InteractionIndex, MaskedBatch, MaskedBatches, masked_item_loss
-from leanrec.nn.arrays import to_arrays
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.run import Run
 from leanrec.settings import setting
-from leanrec.training import losses
 from leanrec.training.config import TrainingSettings
-from leanrec.training.early_stopping import hold_out, mean_ndcg_of_embedder
-from leanrec.training.trainer import limit_torch_threads, resolve_device, train
+from leanrec.training.early_stopping import hold_out
 from leanrec.types import CSR, Float32Array, Int32Array, Queries, empty_csr
 
 __all__ = ["TwoTower", "TwoTowerModel"]
 
 # Keeps the length of a zero vector above 0.
 _EPSILON = 1e-6
-# Maximum number of rows of which the uniformity loss computes all pairwise distances in a step.
-_UNIFORMITY_ROWS = 2048
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,6 +58,8 @@ class TwoTower(TrainingSettings):
     """
 
     READS: ClassVar[frozenset[str]] = frozenset({"history", "content", "users"})
+    # Maximum number of rows of which the uniformity loss computes all pairwise distances in a step.
+    UNIFORMITY_ROWS: ClassVar[int] = 2048
 
     epochs: int = 20
     batch_size: int = 8192
@@ -117,7 +110,7 @@ class TwoTower(TrainingSettings):
         scores = 24 * groups * min(self.batch_size, shape.items)
         n_inputs = self.batch_size + min(shape.items, self.batch_size * self.n_folds)
         activations = 40 * n_inputs * (self.embedding_dim + self.hidden_dim)
-        distances = 32 * _UNIFORMITY_ROWS**2 if self.loss == "alignment" else 0
+        distances = 32 * self.UNIFORMITY_ROWS**2 if self.loss == "alignment" else 0
         features = 4096 * (shape.items + shape.users)
         return 7 * tables + scores + distances + activations + 80 * shape.events + features + 40 * 2**20
 
@@ -126,40 +119,33 @@ class TwoTower(TrainingSettings):
         """Train on the histories and the item and user features of ``data``.
 
         With ``patience`` the validation score is NDCG@10 on ``valid``; if that is None, on the latest item of 5 % of the
-        users, which is then left out of training. Raises ColumnError if the item table lacks one of ``columns``.
+        users, which is then left out of training. Raises ColumnError if the item table lacks one of ``columns``, and
+        MissingExtraError without torch.
         """
+        try:
+            from leanrec.models.deep.core.networks.two_tower import train_two_tower  # noqa: PLC0415 - torch is optional
+        except ImportError as error:
+            raise MissingExtraError.from_import_error("The model 'two_tower'", error) or error from error
         run.require_memory(
             self.fit_bytes(data.shape),
             f"TwoTower with embedding_dim={self.embedding_dim}",
             "Lower embedding_dim or batch_size, or raise the limit.",
         )
-        resolve_device(run)
         if self.patience and valid is None:
             data, valid = hold_out(data, run.rng())
         features = _fit_features(
             data.item_table, FeatureSpec(columns=self.columns, text=default_text_feature(self.text)), run
         )
         of_users = _fit_features(data.active_user_table, FeatureSpec(), run)
-        rows = _FeatureRows(
+        rows = FeatureRows(
             _transform_table(features, data.item_table, len(data.items)),
             _transform_table(of_users, data.user_table, len(data.users)),
         )
-        X = data.interactions
-        with torch.random.fork_rng(devices=[]), limit_torch_threads(run):
-            torch.manual_seed(run.seed)
-            network = _TwoTowerNetwork(self, rows)
-            score = (
-                None
-                if valid is None
-                else lambda: mean_ndcg_of_embedder(_build_model(self, network, features, rows), valid)
-            )
-            objective = _InBatchObjective(self, InteractionIndex(X), rows)
-            train(network, objective, self, run, score=score, name="TwoTower", data=(data, valid))
-        return _build_model(self, network, features, rows)
+        return train_two_tower(self, rows, data, run, valid, functools.partial(_build_model, self, features, rows))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _FeatureRows:
+class FeatureRows:
     """Features of the items (N, F) and of the users (U, G); without columns if there are none."""
 
     items: CSR
@@ -183,129 +169,10 @@ def _transform_table(features: FittedFeatures | None, table: Table | None, n: in
     return empty_csr(n, 0) if features is None or table is None else features.transform(table)
 
 
-class _TwoTowerNetwork(nn.Module):
-    def __init__(self, settings: TwoTower, features: _FeatureRows) -> None:
-        super().__init__()
-        self.settings, width = settings, settings.embedding_dim
-        self.history, self.items = (
-            nn.Embedding(features.items.shape[0], width),
-            nn.Embedding(features.items.shape[0], width),
-        )
-        self.history_features = nn.Embedding(features.items.shape[1], width)
-        self.item_features = nn.Embedding(features.items.shape[1], width)
-        self.user_features = nn.Embedding(features.users.shape[1], width)
-        for table in (self.history, self.items, self.history_features, self.item_features, self.user_features):
-            nn.init.normal_(table.weight, std=width**-0.5)
-        # Id embeddings of items with features start at zero, so that items without interactions are placed by content.
-        has_no_features = torch.from_numpy(np.diff(features.items.indptr) == 0)[:, None]
-        for ids in (self.history, self.items):
-            ids.weight.data *= has_no_features
-        self.query, self.item = _Tower(width, settings.hidden_dim), _Tower(width, settings.hidden_dim)
-
-    def embed_items(self, rows: Tensor, features: CSR, is_kept: Tensor, *, history: bool) -> Tensor:
-        """(R, D) tower inputs of items: id embeddings where ``is_kept``, plus feature embeddings."""
-        ids, table = (self.history, self.history_features) if history else (self.items, self.item_features)
-        return cast(Tensor, ids(rows)) * is_kept + _sum_features(features, table.weight)
-
-
-class _Tower(nn.Module):
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.up, self.down = nn.Linear(width, hidden or 1), nn.Linear(hidden or 1, width)
-        self.active = bool(hidden)
-        nn.init.zeros_(self.down.weight)
-        nn.init.zeros_(self.down.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, D) to (B, D) of unit length."""
-        if self.active:
-            x = x + self.down(F.relu(self.up(x)))
-        return x / (x.square().sum(1, keepdim=True) + _EPSILON).sqrt()
-
-
-def _sum_features(rows: CSR, table: Tensor) -> Tensor:
-    """(R, D) product of feature rows and the table."""
-    if not rows.shape[1] or not rows.nnz:
-        return table.new_zeros((rows.shape[0], table.shape[1]))
-    indices = torch.from_numpy(rows.indices.astype(np.int64)).to(table.device)
-    offsets = torch.from_numpy(rows.indptr[:-1].astype(np.int64)).to(table.device)
-    weights = torch.from_numpy(rows.data.astype(np.float32)).to(table.device)
-    return F.embedding_bag(indices, table, offsets, mode="sum", per_sample_weights=weights)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _InBatchObjective:
-    """Masked items against the other masked items of the batch."""
-
-    settings: TwoTower
-    interactions: InteractionIndex
-    features: _FeatureRows
-
-    def batches(self, rng: np.random.Generator) -> Sequence[MaskedBatch]:
-        return MaskedBatches.split(self.interactions.X, self.settings.n_folds, self.settings.batch_size, rng)
-
-    def loss(self, network: nn.Module, batch: MaskedBatch, rng: np.random.Generator) -> Tensor:
-        net, settings = cast(_TwoTowerNetwork, network), self.settings
-        device = net.items.weight.device
-        rows, position, count = torch.unique(batch.targets, return_inverse=True, return_counts=True)
-        items = net.item(self._drop(self._item_inputs(net, rows, rng, history=False)))
-        queries = net.query(self._drop(self._query_inputs(net, batch, rng)))
-        if settings.loss == "alignment":
-            # Rows repeat: F.embedding adds up their gradients in a fixed order, an index in that of the threads.
-            pairs = F.embedding(batch.groups.to(device), queries), F.embedding(position.to(device), items)
-            return self._align(queries, items, *pairs, rng)
-        is_known = self.interactions.contains(batch.users, rows).to(device)
-        scores = queries @ items.T / settings.temperature
-        positive = scores[batch.groups.to(device), position.to(device)]
-        # logQ correction: unique items are weighted by their count in the batch over the expected count.
-        log_expected = np.log(self._shares[rows.numpy()] * len(batch.targets)).astype(np.float32)
-        correction = torch.log(count.float()) - settings.logq_correction * torch.from_numpy(log_expected)
-        negative = (scores + correction.to(device)).masked_fill(is_known, -torch.inf)
-        return masked_item_loss(positive, negative, batch.to(device), settings.length_exponent)
-
-    def _align(
-        self, queries: Tensor, items: Tensor, query_of_pair: Tensor, item_of_pair: Tensor, rng: np.random.Generator
-    ) -> Tensor:
-        """DirectAU loss over positive pairs; uniformity over at most ``_UNIFORMITY_ROWS`` rows of each side."""
-        some_queries, some_items = (each[rng.permutation(len(each))[:_UNIFORMITY_ROWS]] for each in (queries, items))
-        uniformity = (losses.uniformity(some_queries) + losses.uniformity(some_items)) / 2
-        return losses.alignment(query_of_pair, item_of_pair) + self.settings.uniformity_weight * uniformity
-
-    @functools.cached_property
-    def _shares(self) -> NDArray[np.float64]:
-        """(N,) share of each item in the interactions."""
-        X = self.interactions.X
-        return np.bincount(X.indices, minlength=X.shape[1]) / max(1, X.nnz)
-
-    def _item_inputs(self, net: _TwoTowerNetwork, rows: Tensor, rng: np.random.Generator, *, history: bool) -> Tensor:
-        features = self.features.items[rows.numpy()]
-        has_no_features = np.diff(features.indptr) == 0
-        is_kept = torch.from_numpy(
-            (has_no_features | (rng.random(len(has_no_features)) >= self.settings.id_dropout)).astype(np.float32)[
-                :, None
-            ]
-        )
-        device = net.items.weight.device
-        return net.embed_items(rows.to(device), features, is_kept.to(device), history=history)
-
-    def _query_inputs(self, net: _TwoTowerNetwork, batch: MaskedBatch, rng: np.random.Generator) -> Tensor:
-        rows, position = torch.unique(batch.history, return_inverse=True)
-        vectors = self._item_inputs(net, rows, rng, history=True)
-        device = vectors.device
-        pooled = F.embedding_bag(position.to(device), vectors, batch.offsets.to(device), mode="sum")
-        pooled = pooled * (batch.lengths.to(device)[:, None] + 1.0) ** -self.settings.pooling_exponent
-        user = _sum_features(self.features.users[batch.users.numpy()], net.user_features.weight)
-        is_kept = torch.from_numpy((rng.random((len(user), 1)) >= self.settings.id_dropout).astype(np.float32))
-        return pooled + user * is_kept.to(device)
-
-    def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.settings.dropout)
-
-
 def _build_model(
-    settings: TwoTower, network: _TwoTowerNetwork, features: FittedFeatures | None, rows: _FeatureRows
+    settings: TwoTower, features: FittedFeatures | None, rows: FeatureRows, weights: dict[str, NDArray[Any]]
 ) -> "TwoTowerModel":
-    weights = to_arrays(network)
+    """The model of the weights of the network, whose tables of ids are taken out of the dictionary."""
     tables = {name: weights.pop(f"{name}.weight") for name in ("history", "items", "user_features")}
     history = tables["history"] + rows.items @ weights["history_features.weight"]
     items = _apply_tower(tables["items"] + rows.items @ weights["item_features.weight"], weights, "item")

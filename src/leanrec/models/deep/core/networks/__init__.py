@@ -1,0 +1,1 @@
+"""Networks of deep models, which a fit alone imports: they need torch."""
