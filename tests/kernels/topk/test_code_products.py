@@ -12,16 +12,20 @@ from leanrec.kernels.topk.simd import element_pointer
 RUNS = {"vnni": {"vnni", "avx2", "portable"}, "avx2": {"avx2", "portable"}, "portable": {"portable"}}
 
 
-def score_block(target: str, queries: np.ndarray, strips: np.ndarray, bits: int, **arrays: np.ndarray) -> tuple:
+def score_block(
+    target: str, queries: np.ndarray, strips: np.ndarray, rest: np.ndarray, bits: int, **arrays: np.ndarray
+) -> tuple:
     size = len(strips) * 16
     kernel = make_block_scores(len(queries), bits, size, target)
 
     @numba.njit
-    def run(strips, queries, base, steps, floors, scores, words):
+    def run(strips, rest, queries, base, steps, floors, scores, words):
         groups = strips.shape[1]
         return kernel(
             element_pointer(strips, 0),
             groups * 64,
+            element_pointer(rest, 0),
+            rest.shape[1],
             element_pointer(queries, 0),
             groups,
             element_pointer(base, 0),
@@ -32,12 +36,12 @@ def score_block(target: str, queries: np.ndarray, strips: np.ndarray, bits: int,
         )
 
     scores, words = np.zeros((len(queries), size), np.float32), np.zeros(len(queries), np.uint64)
-    found = run(strips, queries, arrays["base"], arrays["steps"], arrays["floors"], scores, words)
+    found = run(strips, rest, queries, arrays["base"], arrays["steps"], arrays["floors"], scores, words)
     return found, scores, (words[:, None] >> np.arange(size, dtype=np.uint64)) & np.uint64(1)
 
 
 @pytest.mark.parametrize("target", ["vnni", "avx2", "portable"])
-@pytest.mark.parametrize(("rows", "bits", "size"), [(4, 8, 64), (1, 4, 64), (1, 1, 16), (1, 2, 16)])
+@pytest.mark.parametrize(("rows", "bits", "size"), [(4, 8, 64), (1, 4, 64), (1, 1, 16), (1, 2, 16), (1, 3, 64)])
 def test_products_equal_integer_arithmetic(target: str, rows: int, bits: int, size: int) -> None:
     if target not in RUNS[find_instruction_set()]:
         pytest.skip(f"needs {target}")
@@ -51,10 +55,10 @@ def test_products_equal_integer_arithmetic(target: str, rows: int, bits: int, si
     exact = (queries.astype(np.int64) @ codes.T.astype(np.int64) + base[:, None]).astype(np.float32) * steps
     floors = np.sort(exact, axis=1)[:, -5].copy()
     if bits == 8:
-        strips = np.ascontiguousarray(codes.reshape(size // 16, 16, 24, 4).transpose(0, 2, 1, 3))
+        strips = rest = np.ascontiguousarray(codes.reshape(size // 16, 16, 24, 4).transpose(0, 2, 1, 3))
     else:
-        strips = pack_codes(codes, bits)[0]
-    found, scores, reached = score_block(target, queries, strips, bits, base=base, steps=steps, floors=floors)
+        strips, rest = pack_codes(codes, bits)
+    found, scores, reached = score_block(target, queries, strips, rest, bits, base=base, steps=steps, floors=floors)
     assert found
     np.testing.assert_array_equal(reached.astype(bool), exact >= floors[:, None])
     np.testing.assert_array_equal(scores[reached.astype(bool)], exact[reached.astype(bool)])

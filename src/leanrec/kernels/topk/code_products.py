@@ -18,13 +18,17 @@ from leanrec.kernels.topk.simd import has_vnni
 
 __all__ = [
     "BLOCK_ROWS",
+    "block_scores_1x1",
+    "block_scores_1x2",
+    "block_scores_1x3",
     "block_scores_1x4",
-    "block_scores_1x8",
     "block_scores_4x8",
     "find_instruction_set",
     "make_block_scores",
+    "strip_scores_1",
+    "strip_scores_2",
+    "strip_scores_3",
     "strip_scores_4",
-    "strip_scores_8",
 ]
 
 # Rows of one call: four strips, one bit for each in a 64-bit word.
@@ -32,6 +36,8 @@ BLOCK_ROWS = 64
 _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 _F32 = ir.FloatType()
 _LANES = {"vnni": 16, "avx2": 8, "portable": 4}
+# Bits of the planes that are read, by the bits of a code.
+_PLANES = {1: (1,), 2: (2,), 3: (2, 1), 4: (4,), 8: (8,)}
 
 
 def find_instruction_set() -> str:
@@ -44,14 +50,14 @@ def find_instruction_set() -> str:
 
 
 class _BlockEmitter:
-    """LLVM code of one call of ``block_scores``, for R queries and planes of p bits."""
+    """LLVM code of one call of ``block_scores``, for R queries and codes of p bits."""
 
     def __init__(
         self, builder: ir.IRBuilder, arguments: list[ir.Value], rows: int, bits: int, size: int, target: str
     ) -> None:
-        self.builder, self.rows, self.bits, self.size, self.target = builder, rows, bits, size, target
-        self.strips, self.stride, self.queries, self.groups = arguments[:4]
-        self.base, self.steps, self.floors, self.scores, self.words = arguments[4:]
+        self.builder, self.rows, self.planes, self.size, self.target = builder, rows, _PLANES[bits], size, target
+        self.strips, self.stride, self.rest, self.rest_groups, self.queries, self.groups = arguments[:6]
+        self.base, self.steps, self.floors, self.scores, self.words = arguments[6:]
         self.lanes = _LANES[target]
         # As many vectors as there are registers for sums.
         self.vectors = min(4 if target == "vnni" else 2, size // self.lanes)
@@ -72,7 +78,12 @@ class _BlockEmitter:
             first = builder.mul(chunk.index, _I64(per_chunk))
             self._start_sums()
             with cgutils.for_range(builder, self.groups) as loop:
-                self._add_group(first, loop.index)
+                self._add_group(first, loop.index, self.strips, self.stride, self.planes[0])
+            if len(self.planes) > 1:
+                self._double_sums()
+                stride = builder.shl(self.rest_groups, _I64(6))
+                with cgutils.for_range(builder, self.rest_groups) as loop:
+                    self._add_group(first, loop.index, self.rest, stride, self.planes[1])
             reached = [
                 [self._reaches_floor(row, vector, first) for vector in range(self.vectors)] for row in range(self.rows)
             ]
@@ -105,35 +116,66 @@ class _BlockEmitter:
             for vector in range(self.vectors):
                 self.builder.store(start, self.sums[row][vector])
 
-    def _add_group(self, first: ir.Value, group: ir.Value) -> None:
-        builder, slots = self.builder, 8 // self.bits
-        loaded = [self._load_codes(first, group, vector) for vector in range(self.vectors)]
+    def _double_sums(self) -> None:
+        """Twice the products, before those of a plane of one bit are added."""
+        for row in range(self.rows):
+            start = self._splat(self.builder.load(self._at(self.base, _I64(row), _I32)), self.ints)
+            for place in self.sums[row]:
+                total = self.builder.load(place)
+                self.builder.store(self.builder.sub(self.builder.add(total, total), start), place)
+
+    def _add_group(self, first: ir.Value, group: ir.Value, strips: ir.Value, stride: ir.Value, bits: int) -> None:
+        """Add the products of one group of a plane of ``bits`` bits."""
+        builder, slots = self.builder, 8 // bits
+        loaded = [self._load_codes(first, group, strips, stride, vector) for vector in range(self.vectors)]
+        # Products of two codes below 16 with bytes fit into 16 bits eight times.
+        is_short = self.target == "avx2" and bits < 8
+        shorts: dict[tuple[int, int], ir.Value] = {}
         for slot in range(slots):
-            codes = [self._take_slot(word, slot) for word in loaded]
+            codes = [self._take_slot(word, slot, bits) for word in loaded]
             for row in range(self.rows):
                 at = builder.add(builder.mul(self.groups, _I64(row)), group)
                 at = builder.add(builder.mul(at, _I64(slots)), _I64(slot))
                 query = self._splat(builder.load(self._at(self.queries, at, _I32), align=1), self.ints)
                 for vector in range(self.vectors):
-                    total = builder.load(self.sums[row][vector])
-                    builder.store(self._multiply_add(codes[vector], query, total), self.sums[row][vector])
+                    if is_short:
+                        products = self._multiply_small(codes[vector], query)
+                        before = shorts.get((row, vector))
+                        shorts[row, vector] = products if before is None else builder.add(before, products)
+                    else:
+                        total = builder.load(self.sums[row][vector])
+                        builder.store(self._multiply_add(codes[vector], query, total), self.sums[row][vector])
+        for (row, vector), products in shorts.items():
+            pairs = self._multiply_pairs(products, ir.Constant(products.type, [1] * products.type.count))
+            total = builder.load(self.sums[row][vector])
+            builder.store(builder.add(total, pairs), self.sums[row][vector])
 
-    def _load_codes(self, first: ir.Value, group: ir.Value, vector: int) -> ir.Value:
+    def _load_codes(
+        self, first: ir.Value, group: ir.Value, strips: ir.Value, stride: ir.Value, vector: int
+    ) -> ir.Value:
         builder = self.builder
         item = builder.add(first, _I64(vector * self.lanes))
-        strip = builder.mul(builder.lshr(item, _I64(4)), self.stride)
+        strip = builder.mul(builder.lshr(item, _I64(4)), stride)
         lane = builder.shl(builder.and_(item, _I64(STRIP_ROWS - 1)), _I64(2))
         offset = builder.add(strip, builder.add(builder.shl(group, _I64(6)), lane))
-        return builder.load(builder.bitcast(self._at(self.strips, offset, _I8), self.ints.as_pointer()), align=1)
+        return builder.load(builder.bitcast(self._at(strips, offset, _I8), self.ints.as_pointer()), align=1)
 
-    def _take_slot(self, word: ir.Value, slot: int) -> ir.Value:
+    def _take_slot(self, word: ir.Value, slot: int, bits: int) -> ir.Value:
         """The codes of one slot as bytes."""
-        if self.bits == 8:
+        if bits == 8:
             return word
         if slot:
-            word = self.builder.lshr(word, ir.Constant(self.ints, [slot * self.bits] * self.lanes))
-        mask = 0x01010101 * ((1 << self.bits) - 1)
+            word = self.builder.lshr(word, ir.Constant(self.ints, [slot * bits] * self.lanes))
+        mask = 0x01010101 * ((1 << bits) - 1)
         return self.builder.and_(word, ir.Constant(self.ints, [mask] * self.lanes))
+
+    def _multiply_small(self, unsigned: ir.Value, signed: ir.Value) -> ir.Value:
+        """Sums of two products of neighbors of bytes below 16 with signed bytes, as numbers of 16 bits."""
+        builder, n_bytes = self.builder, 4 * self.lanes
+        bytes_type, shorts = ir.VectorType(_I8, n_bytes), ir.VectorType(_I16, n_bytes // 2)
+        kind = ir.FunctionType(shorts, [bytes_type] * 2)
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx2.pmadd.ub.sw")
+        return builder.call(function, [builder.bitcast(unsigned, bytes_type), builder.bitcast(signed, bytes_type)])
 
     def _multiply_add(self, unsigned: ir.Value, signed: ir.Value, total: ir.Value) -> ir.Value:
         builder = self.builder
@@ -190,14 +232,16 @@ class _BlockEmitter:
 def make_block_scores(rows: int, bits: int, size: int = BLOCK_ROWS, target: str | None = None) -> Callable[..., Any]:
     """An intrinsic that scores B = 64 or 16 rows of codes for R queries.
 
-    ``block_scores(strips, stride, queries, groups, base, steps, floors, scores, words) -> bool``, all but ``stride`` and
-    ``groups`` pointers: B / 16 strips of one plane, ``stride`` bytes apart; queries (R, groups · 32 / bits) int8; base (R,)
-    int32; steps (B,) float32; floors (R,) float32. Writes words (R,) uint64, whose bit i says that score i
-    reaches the floor, and near those bits scores (R, B) float32, (base + integer product) · step. Returns whether any does.
+    ``block_scores(strips, stride, rest, rest_groups, queries, groups, base, steps, floors, scores, words) -> bool``, all but
+    ``stride``, ``groups`` and ``rest_groups`` pointers: B / 16 strips of one plane, ``stride`` bytes apart; for codes of 3 bits the
+    same strips of the plane of the lowest bit, of ``rest_groups`` groups (for others both are ignored); queries
+    (R, groups · 32 / bits) int8; base (R,) int32; steps (B,) float32; floors (R,) float32. Writes words (R,) uint64, whose bit i
+    says that score i reaches the floor, and near those bits scores (R, B) float32, (base + integer product) · step. Returns
+    whether any does.
 
     Args:
-        rows: R.
-        bits: bits of the plane: 1, 2, 4 or 8.
+        rows: R; 1 for codes of 3 bits.
+        bits: bits of a code: 1, 2, 3, 4 or 8.
         size: B.
         target: the instruction set; None = ``find_instruction_set()`` of the processor that is compiled for.
     """
@@ -207,6 +251,8 @@ def make_block_scores(rows: int, bits: int, size: int = BLOCK_ROWS, target: str 
         _context: Any,
         strips: Any,
         stride: Any,
+        rest: Any,
+        rest_groups: Any,
         queries: Any,
         groups: Any,
         base: Any,
@@ -219,14 +265,19 @@ def make_block_scores(rows: int, bits: int, size: int = BLOCK_ROWS, target: str 
             return _BlockEmitter(builder, list(arguments), rows, bits, size, target or find_instruction_set()).emit()
 
         pointer, count = types.voidptr, types.int64
-        return types.boolean(pointer, count, pointer, count, pointer, pointer, pointer, pointer, pointer), emit
+        arguments = (pointer, count, pointer, count, pointer, count, *[pointer] * 5)
+        return types.boolean(*arguments), emit
 
     return block_scores
 
 
-# block_scores_RxP: R queries and planes of P bits; strip_scores_P: one query and one strip.
+# block_scores_RxP: R queries and codes of P bits; strip_scores_P: one query and one strip.
+block_scores_1x1 = make_block_scores(1, 1)
+block_scores_1x2 = make_block_scores(1, 2)
+block_scores_1x3 = make_block_scores(1, 3)
 block_scores_1x4 = make_block_scores(1, 4)
-block_scores_1x8 = make_block_scores(1, 8)
 block_scores_4x8 = make_block_scores(4, 8)
+strip_scores_1 = make_block_scores(1, 1, STRIP_ROWS)
+strip_scores_2 = make_block_scores(1, 2, STRIP_ROWS)
+strip_scores_3 = make_block_scores(1, 3, STRIP_ROWS)
 strip_scores_4 = make_block_scores(1, 4, STRIP_ROWS)
-strip_scores_8 = make_block_scores(1, 8, STRIP_ROWS)

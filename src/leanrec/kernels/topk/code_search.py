@@ -9,11 +9,15 @@ import numpy as np
 from leanrec.kernels.threads import run_in_threads
 from leanrec.kernels.topk.code_products import (
     BLOCK_ROWS,
+    block_scores_1x1,
+    block_scores_1x2,
+    block_scores_1x3,
     block_scores_1x4,
-    block_scores_1x8,
     block_scores_4x8,
+    strip_scores_1,
+    strip_scores_2,
+    strip_scores_3,
     strip_scores_4,
-    strip_scores_8,
 )
 from leanrec.kernels.topk.code_strips import (
     FIRST_BITS,
@@ -23,7 +27,6 @@ from leanrec.kernels.topk.code_strips import (
     pack_codes,
     read_codes,
     unpack_codes,
-    unpack_rest,
     unpack_strips,
 )
 from leanrec.kernels.topk.selection import (
@@ -54,6 +57,7 @@ _MIN_SHARE_ALLOWED = 0.1
 _MIN_STEP = 1e-38
 # Candidates of a query that wait for their float32 scores.
 _CAPACITY = 1024
+_NO_TILE = np.zeros((0, 0, STRIP_ROWS), np.uint32)
 # Columns of ``tiles``.
 _FIRST_NORM, _REST_NORM, _CODE_NORM, _ERROR, _LENGTH = range(5)
 
@@ -192,23 +196,15 @@ def search_codes(
     if not k or not len(Q) or not len(rows):
         return items, best, counts
     starts, columns = row_entries(seen, len(Q))
-    threads = numba.get_num_threads() if len(Q) >= _MIN_QUERIES_TOGETHER else 1
-    size = min(_BLOCK_QUERIES, max(_MIN_QUERIES_TOGETHER, -(-len(Q) // threads)))
-    # A single query runs on the calling thread: waiting for other threads is slow on a busy machine.
     together = len(Q) >= _MIN_QUERIES_TOGETHER
+    # A single query runs on the calling thread: waiting for other threads is slow on a busy machine.
     size = min(_BLOCK_QUERIES, max(_MIN_QUERIES_TOGETHER, -(-len(Q) // numba.get_num_threads()))) if together else 1
-    unpacks, groups = together or rows.bits < 4, -(-rows.n_dims // 4)
-    width = groups * 4 if unpacks else 8 * rows.first.shape[1]
-    mask, is_original = mask_array(allowed), certify or len(V) > 0
     arrays = (rows.first, rows.rest, rows.steps.view(np.uint16), rows.tiles, rows.offset, rows.bits, order, V)
+    rules = (certify or len(V) > 0, items, best, counts, starts, columns, mask_array(allowed))
 
     def work(first_row: int) -> None:
-        part = slice(first_row, min(first_row + size, len(Q)))
-        tile = allocate_strips(_TILE_STRIPS if unpacks else 0, groups).view(np.uint32)[..., 0]
-        coded, lists = _quantize_queries(Q[part], width), (items[part], best[part], counts[part])
-        begin = starts[first_row : part.stop + 1]
-        arguments: list[Any] = [Q[part], *coded, *arrays, tile, is_original, *lists, begin, columns, mask]
-        _search_block(*arguments)
+        tile = allocate_strips(_TILE_STRIPS, -(-rows.n_dims // 4)).view(np.uint32)[..., 0] if together else _NO_TILE
+        _search_block(Q, first_row, min(first_row + size, len(Q)), *arrays, tile, *rules)
 
     blocks = range(0, len(Q), size)
     if together:
@@ -220,15 +216,13 @@ def search_codes(
 
 
 @numba.njit(cache=True, nogil=True)
-def _quantize_queries(Q: Float32Array, width: int) -> tuple[Int8Array, Int64Array, Float64Array]:
-    """Codes (R, width) int8, R being 1 or a multiple of 4; their sums (R,); bounds (R, 3).
+def _quantize_queries(Q: Float32Array, rows: int, width: int) -> tuple[Int8Array, Int64Array, Float64Array]:
+    """Codes (R, width) int8 of at most R queries; their sums (R,); bounds (R, 3).
 
     Bounds of a query: quantization step, norm of the rounding error, norm.
     """
-    n = len(Q)
-    rows = 1 if n == 1 else -(-n // 4) * 4
     codes, totals, bounds = np.zeros((rows, width), np.int8), np.zeros(rows, np.int64), np.zeros((rows, 3))
-    for row in range(n):
+    for row in range(len(Q)):
         largest = np.float64(0)
         for d in range(Q.shape[1]):
             largest = max(largest, abs(np.float64(Q[row, d])))
@@ -246,11 +240,10 @@ def _quantize_queries(Q: Float32Array, width: int) -> tuple[Int8Array, Int64Arra
 
 
 @numba.njit(cache=True, nogil=True)
-def _search_block(  # noqa: C901  # one loop, whose arrays would be counted at each call of a part of it
+def _search_block(  # noqa: C901, PLR0915  # one loop, whose arrays would be counted at each call of a part of it
     Q: Float32Array,
-    codes: Int8Array,
-    totals: Int64Array,
-    bounds: Float64Array,
+    first_query: int,
+    last_query: int,
     first: CodeArray,
     rest: CodeArray,
     steps: UInt16Array,
@@ -268,12 +261,17 @@ def _search_block(  # noqa: C901  # one loop, whose arrays would be counted at e
     columns: Int32Array,
     mask: ItemMask,
 ) -> None:
-    """Fill the lists of one block of queries, on the calling thread.
+    """Fill the lists of the queries ``first_query`` to ``last_query``, on the calling thread.
 
     A list of lower bounds, ``heap``, says what upper bound a row must reach. Rows that do wait in ``places``.
     """
+    Q, starts = Q[first_query:last_query], starts[first_query : last_query + 1]
+    items, best, counts = items[first_query:last_query], best[first_query:last_query], counts[first_query:last_query]
     n_queries, k, together = len(Q), items.shape[1], len(unpacked) > 0
-    shift = 0 if together else bits - 4
+    # Bits of the codes that are read first, and those that are read where a bound leaves a row open.
+    width, shift = (8, 0) if together else (min(bits, 4), max(bits - 4, 0))
+    rows, dims = (4 * (-(-n_queries // 4)), 4 * unpacked.shape[1]) if together else (1, 32 * (-(-Q.shape[1] // 32)))
+    codes, totals, bounds = _quantize_queries(Q, rows, dims)
     first_words, rest_words = first.view(np.uint32)[:, :, :, 0], rest.view(np.uint32)[:, :, :, 0]
     heap_items, heap = np.full((n_queries, k), -1, np.int32), np.full((n_queries, k), -np.inf, np.float32)
     places, uppers = np.empty((n_queries, _CAPACITY), np.int32), np.empty((n_queries, _CAPACITY))
@@ -283,12 +281,12 @@ def _search_block(  # noqa: C901  # one loop, whose arrays would be counted at e
     floors, base, slacks = np.empty(len(codes), np.float32), np.zeros(len(codes), np.int32), np.zeros((len(codes), 2))
     scores, words = np.empty((4, BLOCK_ROWS), np.float32), np.zeros(4, np.uint64)
     hits, hit_bounds = np.empty(BLOCK_ROWS, np.int32), np.empty((BLOCK_ROWS, 2))
-    rest_words_of_strip = np.empty((-(-Q.shape[1] // 4), STRIP_ROWS), np.uint32)
     rest_scores, settings = np.empty(STRIP_ROWS, np.float32), np.ones(STRIP_ROWS + 2, np.float32)
     settings[STRIP_ROWS], settings[STRIP_ROWS + 1] = 0, -np.inf
     rest_word = np.empty(1, np.uint64)
     tile_steps = np.empty(TILE_ROWS, np.float32)
     padded = np.zeros((4, first.shape[1], STRIP_ROWS, 1), np.uint32)[:, :, :, 0]
+    padded_rest = np.zeros((4, rest.shape[1], STRIP_ROWS, 1), np.uint32)[:, :, :, 0]
     fill_zero_queries(bounds[:, 2], len(steps), items, best, starts, columns, mask)
     for tile in range(len(tiles)):
         if not _start_tile(
@@ -304,13 +302,27 @@ def _search_block(  # noqa: C901  # one loop, whose arrays would be counted at e
             unpack_strips(first_words, rest_words, bits, strip, strip + n_strips, unpacked)
         n_blocks, block, query = -(-n_strips // 4), 0, 0
         source, first_strip, stop = (unpacked, 0, n_blocks) if together else (first_words, strip, n_strips // 4)
+        source_rest = rest_words
         while block < n_blocks:
             if block == stop:
                 # A call reads four strips, also where the array has fewer.
                 padded[: n_strips % 4] = first_words[strip + block * 4 : strip + n_strips]
-                source, first_strip, stop = padded, -4 * block, n_blocks
+                padded_rest[: n_strips % 4] = rest_words[strip + block * 4 : strip + n_strips]
+                source, source_rest, first_strip, stop = padded, padded_rest, -4 * block, n_blocks
             block, query = _find_hit(
-                source, first_strip, block, stop, codes, query, base, tile_steps, floors, scores, words
+                source,
+                source_rest,
+                width,
+                first_strip,
+                block,
+                stop,
+                codes,
+                query,
+                base,
+                tile_steps,
+                floors,
+                scores,
+                words,
             )
             for at in range(4 if query else 0):
                 row = query - 4 + at
@@ -331,7 +343,7 @@ def _search_block(  # noqa: C901  # one loop, whose arrays would be counted at e
                     rest_words,
                     bits,
                     codes,
-                    rest_words_of_strip,
+                    Q.shape[1],
                     rest_scores,
                     settings,
                     rest_word,
@@ -386,6 +398,8 @@ def _search_block(  # noqa: C901  # one loop, whose arrays would be counted at e
 @_njit_without_counts
 def _find_hit(
     source: UInt32Array,
+    rest: UInt32Array,
+    width: int,
     strip: int,
     block: int,
     n_blocks: int,
@@ -397,12 +411,12 @@ def _find_hit(
     scores: Float32Array,
     words: UInt64Array,
 ) -> tuple[int, int]:
-    """Score blocks for queries, from ``query`` on in the first, until a score reaches its floor.
+    """Score blocks of codes of ``width`` bits for queries, from ``query`` on in the first, until a score reaches its floor.
 
     Returns:
         The block, and the query after those that were scored last; all blocks and 0 where no score reaches its floor.
     """
-    groups = source.shape[1]
+    groups, others = source.shape[1], rest.shape[1]
     stride = groups * STRIP_ROWS * 4
     out, bits = element_pointer(scores, 0), element_pointer(words, 0)
     while block < n_blocks:
@@ -411,12 +425,17 @@ def _find_hit(
         while query < len(codes):
             of_query = element_pointer(codes, query * codes.shape[1])
             begin, floor = element_pointer(base, query), element_pointer(floors, query)
-            if len(codes) > 1:
-                hit = block_scores_4x8(strips, stride, of_query, groups, begin, step, floor, out, bits)
-            elif codes.shape[1] > groups * 4:
-                hit = block_scores_1x4(strips, stride, of_query, groups, begin, step, floor, out, bits)
+            low = element_pointer(rest, (strip + block * 4) * others * STRIP_ROWS) if width == 3 else strips
+            if width == 8:
+                hit = block_scores_4x8(strips, stride, low, others, of_query, groups, begin, step, floor, out, bits)
+            elif width == 4:
+                hit = block_scores_1x4(strips, stride, low, others, of_query, groups, begin, step, floor, out, bits)
+            elif width == 3:
+                hit = block_scores_1x3(strips, stride, low, others, of_query, groups, begin, step, floor, out, bits)
+            elif width == 2:
+                hit = block_scores_1x2(strips, stride, low, others, of_query, groups, begin, step, floor, out, bits)
             else:
-                hit = block_scores_1x8(strips, stride, of_query, groups, begin, step, floor, out, bits)
+                hit = block_scores_1x1(strips, stride, low, others, of_query, groups, begin, step, floor, out, bits)
             query += 4
             if hit:
                 return block, query
@@ -440,7 +459,7 @@ def _bound_hits(
     rest: UInt32Array,
     bits: int,
     codes: Int8Array,
-    unpacked: UInt32Array,
+    n_dims: int,
     rest_scores: Float32Array,
     settings: Float32Array,
     rest_word: UInt64Array,
@@ -460,7 +479,7 @@ def _bound_hits(
         if shift:
             if summed != row // STRIP_ROWS:
                 summed = row // STRIP_ROWS
-                _sum_rest(rest, start // STRIP_ROWS + summed, bits, codes, unpacked, rest_scores, settings, rest_word)
+                _sum_rest(rest, start // STRIP_ROWS + summed, bits, codes, n_dims, rest_scores, settings, rest_word)
             whole += np.float64(rest_scores[row % STRIP_ROWS])
             step /= 1 << shift
         hits[n], hit_bounds[n, 0], hit_bounds[n, 1] = start + row, (whole - slack) * step, (whole + slack) * step
@@ -564,7 +583,7 @@ def _sum_rest(
     strip: int,
     bits: int,
     codes: Int8Array,
-    unpacked: UInt32Array,
+    n_dims: int,
     scores: Float32Array,
     settings: Float32Array,
     word: UInt64Array,
@@ -576,12 +595,18 @@ def _sum_rest(
     query, out, found = element_pointer(codes, 0), element_pointer(scores, 0), element_pointer(word, 0)
     step, begin = element_pointer(settings, 0), element_pointer(settings, STRIP_ROWS)
     floor = element_pointer(settings, STRIP_ROWS + 1)
+    groups, others = rest.shape[1], 0
+    source = low = element_pointer(rest, strip * groups * STRIP_ROWS)
     if bits == 8:
-        source = element_pointer(rest, strip * rest.shape[1] * STRIP_ROWS)
-        strip_scores_4(source, 0, query, rest.shape[1], begin, step, floor, out, found)
+        strip_scores_4(source, 0, low, others, query, groups, begin, step, floor, out, found)
+    elif bits == 7:
+        others = -(-n_dims // 32)
+        low = element_pointer(rest, (strip * groups + groups - others) * STRIP_ROWS)
+        strip_scores_3(source, 0, low, others, query, groups - others, begin, step, floor, out, found)
+    elif bits == 6:
+        strip_scores_2(source, 0, low, others, query, groups, begin, step, floor, out, found)
     else:
-        unpack_rest(rest, bits, strip, unpacked)
-        strip_scores_8(element_pointer(unpacked, 0), 0, query, len(unpacked), begin, step, floor, out, found)
+        strip_scores_1(source, 0, low, others, query, groups, begin, step, floor, out, found)
 
 
 @_njit_without_counts

@@ -21,7 +21,6 @@ __all__ = [
     "pack_codes",
     "read_codes",
     "unpack_codes",
-    "unpack_rest",
     "unpack_strips",
     "write_codes",
 ]
@@ -137,24 +136,13 @@ def unpack_strips(first, rest, bits, start, stop, words):  # type: ignore[no-unt
     """
     for strip in range(start, stop):
         _unpack_plane(first[strip], 0, FIRST_BITS[bits], bits - FIRST_BITS[bits], words[strip - start], 0)
-        _unpack_rest(rest[strip], bits, words[strip - start], 1)
-
-
-@numba.njit(cache=True, nogil=True)
-def unpack_rest(rest, bits, strip, words):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Write the codes of one strip without their first plane into ``words`` (⌈D / 4⌉, 16) uint32."""
-    _unpack_rest(rest[strip], bits, words, 0)
-
-
-@numba.njit(cache=True, nogil=True)
-def _unpack_rest(rest, bits, words, add):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    shift, group = bits - FIRST_BITS[bits], 0
-    for plane in range(2):
-        width = REST_BITS[bits, plane]
-        if width:
-            shift -= width
-            _unpack_plane(rest, group, width, shift, words, add + plane)
-            group += -(-len(words) * width // 8)
+        shift, group = bits - FIRST_BITS[bits], 0
+        for plane in range(2):
+            width = REST_BITS[bits, plane]
+            if width:
+                shift -= width
+                _unpack_plane(rest[strip], group, width, shift, words[strip - start], 1)
+                group += -(-words.shape[1] * width // 8)
 
 
 @numba.njit(cache=True, nogil=True)
