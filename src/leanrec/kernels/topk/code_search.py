@@ -174,6 +174,7 @@ def search_codes(
     allowed: ItemMask | None,
     *,
     certify: bool = False,
+    original: Float32Array | None = None,
 ) -> tuple[Int32Array, Float32Array, Int64Array]:
     """Search codes; what the bounds leave open is scored by ``V`` (N, D) where it has rows, by the decoded codes else.
 
@@ -186,6 +187,7 @@ def search_codes(
         seen: (B, N) entries to leave out.
         allowed: (N,) items that may be chosen.
         certify: bounds hold for the vectors before they were coded, too.
+        original: (B, D) float32 queries in the axes of ``V``, where the codes have others; None = ``Q``.
 
     Returns:
         items (B, k) and scores (B, k) as ``top_k_dot``; counts (B, 2) int64: candidates that the bounds left open, and those
@@ -200,7 +202,8 @@ def search_codes(
     # A single query runs on the calling thread: waiting for other threads is slow on a busy machine.
     size = min(_BLOCK_QUERIES, max(_MIN_QUERIES_TOGETHER, -(-len(Q) // numba.get_num_threads()))) if together else 1
     arrays = (rows.first, rows.rest, rows.steps.view(np.uint16), rows.tiles, rows.offset, rows.bits, order, V)
-    rules = (certify or len(V) > 0, items, best, counts, starts, columns, mask_array(allowed))
+    exact = Q if original is None else original
+    rules = (certify or len(V) > 0, exact, items, best, counts, starts, columns, mask_array(allowed))
 
     def work(first_row: int) -> None:
         tile = allocate_strips(_TILE_STRIPS, -(-rows.n_dims // 4)).view(np.uint32)[..., 0] if together else _NO_TILE
@@ -254,6 +257,7 @@ def _search_block(  # noqa: C901, PLR0915  # one loop, whose arrays would be cou
     V: Float32Array,
     unpacked: UInt32Array,
     is_original: bool,
+    original: Float32Array,
     items: Int32Array,
     best: Float32Array,
     counts: Int64Array,
@@ -266,6 +270,7 @@ def _search_block(  # noqa: C901, PLR0915  # one loop, whose arrays would be cou
     A list of lower bounds, ``heap``, says what upper bound a row must reach. Rows that do wait in ``places``.
     """
     Q, starts = Q[first_query:last_query], starts[first_query : last_query + 1]
+    original = original[first_query:last_query]
     items, best, counts = items[first_query:last_query], best[first_query:last_query], counts[first_query:last_query]
     n_queries, k, together = len(Q), items.shape[1], len(unpacked) > 0
     # Bits of the codes that are read first, and those that are read where a bound leaves a row open.
@@ -364,6 +369,7 @@ def _search_block(  # noqa: C901, PLR0915  # one loop, whose arrays would be cou
                             bits,
                             order,
                             V,
+                            original,
                             places,
                             uppers,
                             n_found,
@@ -390,7 +396,23 @@ def _search_block(  # noqa: C901, PLR0915  # one loop, whose arrays would be cou
     for row in range(n_queries):
         _keep_open(places, uppers, row, n_found, heap[row, 0])
         _score_found(
-            row, Q, bounds, first, rest, steps, offset, bits, order, V, places, uppers, n_found, items, best, counts
+            row,
+            Q,
+            bounds,
+            first,
+            rest,
+            steps,
+            offset,
+            bits,
+            order,
+            V,
+            original,
+            places,
+            uppers,
+            n_found,
+            items,
+            best,
+            counts,
         )
         sort_heap(items[row], best[row])
 
@@ -632,6 +654,7 @@ def _score_found(
     bits: int,
     order: Int32Array,
     V: Float32Array,
+    original: Float32Array,
     places: Int32Array,
     uppers: Float64Array,
     n_found: Int64Array,
@@ -654,7 +677,7 @@ def _score_found(
         position = places[row, at]
         item = order[position] if len(order) else position
         if len(V):
-            score = _dot_original(Q, row, V, item)
+            score = _dot_original(original, row, V, item)
         else:
             score = _dot_codes(Q, row, first, rest, steps, offset, bits, position, codes, place, step)
         counts[row, 1] += 1
