@@ -4,9 +4,12 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pytest
+import scipy.sparse as sp
 
 from conftest import make_dataset
 from leanrec import artifacts
+from leanrec.data import dataset as dataset_module
 from leanrec.data.dataset import Dataset
 from leanrec.data.time_kind import TimeKind
 from leanrec.data.vocabulary import Vocabulary, id_array
@@ -78,3 +81,64 @@ def test_the_last_rating_of_a_pair_counts_and_plays_add_up() -> None:
     assert queries.sequences[0].tolist() == [1, 2, 2, 2]
     assert queries.seen is not None
     assert queries.seen.toarray().tolist() == [[1, 1, 1]]
+
+
+@pytest.mark.parametrize("with_ratings", [False, True])
+@pytest.mark.parametrize("share_positive", [1.0, 0.7])
+def test_matrices_of_blocks_are_those_of_all_events(
+    with_ratings: bool, share_positive: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset_module, "_BLOCK", 7)
+    rng = np.random.default_rng(3)
+    n_users, n_items, n = 40, 9, 300
+    user = np.sort(rng.choice(np.arange(3, n_users - 2), n)).astype(np.int32)  # the first and last users have no events
+    events = Events(
+        user=user,
+        item=rng.integers(0, n_items, n).astype(np.int32),
+        time=np.arange(n),
+        event_type=np.zeros(n, np.int8),
+        weight=np.where(rng.random(n) < share_positive, rng.integers(1, 4, n), 0).astype(np.float32),
+        rating=np.where(rng.random(n) < 0.8, rng.integers(1, 6, n), np.nan).astype(np.float32)
+        if with_ratings
+        else None,
+    )
+    data = Dataset(events, Vocabulary(id_array(range(n_users)), "user"), Vocabulary(id_array(range(n_items))))
+    last: dict[tuple[int, int], int] = {}
+    if events.rating is not None:
+        last = {(u, i): at for at, (u, i) in enumerate(zip(user, events.item, strict=True)) if events.rating[at] > 0}
+    weights, seen, ratings = (np.zeros((n_users, n_items), np.float32) for _ in range(3))
+    sequences: list[list[int]] = [[] for _ in range(n_users)]
+    for at, (u, i) in enumerate(zip(user, events.item, strict=True)):
+        seen[u, i] = 1
+        is_replaced = events.rating is not None and events.rating[at] > 0 and last[u, i] != at
+        if events.weight[at] > 0 and not is_replaced:
+            weights[u, i] += events.weight[at]
+            sequences[u].append(i)
+        if events.rating is not None and last.get((u, i)) == at:
+            ratings[u, i] = events.rating[at]
+    queries = data.queries()
+    for found in (data.interactions, queries.history, data.queries(np.arange(n_users)).history):
+        np.testing.assert_array_equal(found.toarray(), weights)
+        assert sp.csr_array((found.data, found.indices, found.indptr), shape=found.shape).has_canonical_format
+    for found in (data.seen, queries.seen, data.queries(np.arange(n_users)).seen):
+        assert found is not None
+        np.testing.assert_array_equal(found.toarray(), seen)
+    assert (data.ratings is None) == (not with_ratings)
+    if data.ratings is not None:
+        np.testing.assert_array_equal(data.ratings.toarray(), ratings)
+    assert queries.sequences is not None
+    assert [each.tolist() for each in queries.sequences] == sequences
+    assert [block[1].stop for block in data.iter_blocks()][-1] == n
+    assert data.indptr.tolist() == [int((user < u).sum()) for u in range(n_users + 1)]
+
+
+def test_the_fingerprint_of_long_columns_is_that_of_short_ones(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = dataclasses.replace(
+        dataset, users=Vocabulary(id_array([f"user {at} ä" for at in range(len(dataset.users))]), "user")
+    )
+    monkeypatch.setattr(dataset_module, "_TEXTS", 3)
+    assert dataclasses.replace(texts).fingerprint == texts.fingerprint
+    monkeypatch.setattr(dataset_module, "_TEXTS", 2**16)
+    assert dataclasses.replace(texts).fingerprint == texts.fingerprint

@@ -28,6 +28,18 @@ def test_the_spread_is_the_standard_error() -> None:
     assert spread == pytest.approx(values.std() / 20, rel=0.05)
 
 
+def test_the_spread_of_groups_of_rows_is_the_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "_MOST_ROWS", 400)
+    rng = np.random.default_rng(0)
+    table = np.column_stack([rng.exponential(size=5030), rng.random(5030) < 0.1]).astype(float)
+    table[rng.random(5030) < 0.3, 1] = np.nan
+    means = bootstrap_means(table, n_resamples=3000)
+    n = np.isfinite(table).sum(axis=0)
+    np.testing.assert_allclose(means.mean(axis=0), np.nanmean(table, axis=0), rtol=0.01)
+    np.testing.assert_allclose(means.std(axis=0), np.nanstd(table, axis=0) / np.sqrt(n), rtol=0.1)
+    np.testing.assert_array_equal(means, bootstrap_means(table, n_resamples=3000))
+
+
 def test_intervals_have_their_nominal_coverage() -> None:
     rng = np.random.default_rng(2)
     covered = 0

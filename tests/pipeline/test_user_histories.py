@@ -155,7 +155,7 @@ def test_recorded_events_are_merged_into_the_data() -> None:
 
 def test_without_recorded_events_the_data_stay_the_same() -> None:
     merged, stale = UserHistories(DATA, NOTHING).merge_into(DATA)
-    assert merged.fingerprint == DATA.fingerprint
+    assert merged is DATA  # a log may be large
     assert stale.tolist() == []
 
 

@@ -110,6 +110,16 @@ def test_a_list_of_zeros_is_that_of_the_fallback_and_says_so() -> None:
     assert not again.fallback.any()
 
 
+def test_a_model_that_is_its_fallback_gives_the_lists_of_an_equal_one() -> None:
+    rng = np.random.default_rng(5)
+    for scores in (rng.integers(0, 3, N), np.zeros(N), np.arange(N) // 10, np.where(np.arange(N) < 4, 7, 0)):
+        model, equal = Fixed(scores.astype(np.float32)), Fixed(scores.astype(np.float32))
+        seen = (rng.random((20, N)) < 0.4).astype(float)
+        alone, beside = (ExactRetriever(model, each).retrieve(ask(seen), 5) for each in (model, equal))
+        for name in ("items", "scores", "fallback", "n_from_model"):
+            np.testing.assert_array_equal(getattr(alone, name), getattr(beside, name))
+
+
 def test_lists_without_ties_ask_neither_model_nor_fallback_again() -> None:
     class Once(PerUser):
         n_calls = 0

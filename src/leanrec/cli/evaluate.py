@@ -83,13 +83,14 @@ def evaluate(
         return
     parts = split.apply_split(ingested, data, run)
     queries = parts.require(part)
-    fallback = get_model("popularity")().fit(parts.train, run)
+    most_popular = get_model("popularity")()
+    fallback = most_popular.fit(parts.train, run)
     evaluations = {}
     for name, estimator in estimators.items():
         output.print_note(f"{name} …")
         # The time limit applies to each fit, not to all fits together.
         evaluations[name] = evaluate_model(
-            estimator.fit(parts.train, run.restart()),
+            fallback if estimator == most_popular else estimator.fit(parts.train, run.restart()),
             queries,
             k=cutoffs,
             fallback=fallback,

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+from collections.abc import Iterator
 from typing import Annotated
 
 import numpy as np
@@ -12,13 +13,17 @@ from numpy.typing import NDArray
 from leanrec.data.conventions import LogConventions
 from leanrec.data.links import ItemLinks, UserLinks
 from leanrec.data.table import Table
-from leanrec.data.time_kind import TimeKind, infer_time_kind
+from leanrec.data.time_kind import TimeKind, infer_time_kind, is_sorted
 from leanrec.data.vocabulary import Vocabulary
 from leanrec.errors import DataError
 from leanrec.field_checks import SharedSizes, check_codes
-from leanrec.types import CSR, Events, Int32Array, Int64Array, Queries, compact_indices
+from leanrec.types import CSR, Events, Float32Array, Int32Array, Int64Array, Queries, compact_indices
 
 __all__ = ["Dataset", "DatasetShape"]
+
+# Events that are looked at together, so that nothing of the size of the log is made beside what is kept.
+_BLOCK = 2**20
+_TEXTS = 2**16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +70,7 @@ class Dataset:
         user, time = self.events.user, self.events.time
         check_codes("Dataset.events.user", user, len(self.users))
         check_codes("Dataset.events.item", self.events.item, len(self.items))
-        is_same_user = user[1:] == user[:-1]
-        if not ((user[1:] > user[:-1]) | (is_same_user & (time[1:] >= time[:-1]))).all():
+        if not is_sorted(user, time):
             raise DataError("Dataset.events must be in the order of their users, and of their times within each user.")
 
     def __post_init__(self) -> None:
@@ -88,12 +92,20 @@ class Dataset:
     @functools.cached_property
     def indptr(self) -> Int64Array:
         """(U + 1,) bounds: the events of user u are ``indptr[u]:indptr[u + 1]``, oldest first."""
-        counts = np.bincount(self.events.user, minlength=len(self.users))
-        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return np.searchsorted(self.events.user, np.arange(len(self.users) + 1, dtype=np.int32)).astype(np.int64)
+
+    def iter_blocks(self) -> Iterator[tuple[slice, slice]]:
+        """Users, and all their events, in blocks of about a million events: for passes over the log in little memory."""
+        bounds = self.indptr
+        first = 0
+        while first < len(self.users):
+            stop = max(int(np.searchsorted(bounds, bounds[first] + _BLOCK, side="right")) - 1, first + 1)
+            yield slice(first, stop), slice(int(bounds[first]), int(bounds[stop]))
+            first = stop
 
     @functools.cached_property
     def interactions(self) -> CSR:
-        """(U, N) float32: summed weight of positive events (`is_positive`). Cost: O(E) time, 8 bytes an entry."""
+        """(U, N) float32: summed weight of positive events (`is_positive`). Cost: O(E) time, 8 bytes an event."""
         return self._to_matrix(self.events.weight, self.is_positive)
 
     @functools.cached_property
@@ -103,16 +115,20 @@ class Dataset:
         The last rating of a user for an item counts. Events without a rating, such as repeated plays, all count.
         """
         positive: NDArray[np.bool_] = self.events.weight > 0
-        if self.events.rating is None or self.seen.nnz == len(self.events):  # no pair has two events
-            return positive
-        replaced = np.isfinite(self.events.rating)
-        replaced[self._last_ratings] = False
-        return positive & ~replaced
+        rating = self.events.rating
+        return positive if rating is None else positive & (np.isnan(rating) | self._is_last_rating)
+
+    @functools.cached_property
+    def _is_all_positive(self) -> bool:
+        """Whether every event is positive, so that the histories hold all that was seen."""
+        return bool(self.is_positive.all())
 
     @functools.cached_property
     def seen(self) -> CSR:
         """(U, N) float32: 1 wherever there is an event of any type or weight."""
-        matrix = self._to_matrix(np.ones(len(self.events), np.float32), slice(None))
+        if self._is_all_positive:
+            return _fill_with_ones(self.interactions)
+        matrix = self._to_matrix(None, None)
         matrix.data[:] = 1.0
         return matrix
 
@@ -120,18 +136,23 @@ class Dataset:
     def ratings(self) -> CSR | None:
         """(U, N) float32: the last explicit rating of each (user, item) pair, or None where there are no ratings."""
         rating = self.events.rating
-        return None if rating is None or not len(self._last_ratings) else self._to_matrix(rating, self._last_ratings)
+        return (
+            None if rating is None or not self._is_last_rating.any() else self._to_matrix(rating, self._is_last_rating)
+        )
 
     @functools.cached_property
-    def _last_ratings(self) -> Int64Array:
-        """Positions of the events with the last rating of each pair."""
+    def _is_last_rating(self) -> NDArray[np.bool_]:
+        """(E,) whether an event has the last rating of its pair."""
+        is_last = np.zeros(len(self.events), np.bool_)
         if self.events.rating is None:
-            return np.zeros(0, np.int64)
-        rated = np.flatnonzero(np.isfinite(self.events.rating))
-        # Events are in time order within a user, so the last entry of a pair is the newest.
-        pair = self.events.user[rated].astype(np.int64) * len(self.items) + self.events.item[rated]
-        _, from_the_end = np.unique(pair[::-1], return_index=True)
-        return rated[len(rated) - 1 - from_the_end]
+            return is_last
+        for users, events in self.iter_blocks():
+            # Events are in time order within a user, so the last entry of a pair is the newest.
+            rated = events.start + np.flatnonzero(np.isfinite(self.events.rating[events]))[::-1]
+            user = (self.events.user[rated] - users.start).astype(np.int64)
+            _, newest = np.unique(user * len(self.items) + self.events.item[rated], return_index=True)
+            is_last[rated[newest]] = True
+        return is_last
 
     @functools.cached_property
     def friends(self) -> CSR | None:
@@ -149,12 +170,24 @@ class Dataset:
         active = np.flatnonzero(np.diff(self.interactions.indptr))
         return self.user_table if len(active) == len(self.users) else self.user_table.take(active)
 
-    def _to_matrix(self, values: np.ndarray, rows: np.ndarray | slice) -> CSR:
-        """(U, N): the values of the given events, those of one pair summed."""
-        user, item = self.events.user[rows], self.events.item[rows]
-        entries = (values[rows].astype(np.float32), (user, item))
-        matrix = sp.coo_array(entries, shape=(len(self.users), len(self.items))).tocsr()
-        matrix.sum_duplicates()
+    def _to_matrix(self, values: Float32Array | None, chosen: NDArray[np.bool_] | None) -> CSR:
+        """(U, N): the values of the chosen events, those of one pair summed; None = all events, each with the value 1."""
+        n_entries = len(self.events) if chosen is None else int(np.count_nonzero(chosen))
+        indices, data = np.empty(n_entries, np.int32), np.empty(n_entries, np.float32)
+        indptr = np.zeros(len(self.users) + 1, np.int64)
+        end = 0
+        for users, events in self.iter_blocks():
+            which = slice(None) if chosen is None else chosen[events]
+            user, item = self.events.user[events][which] - users.start, self.events.item[events][which]
+            value = np.ones(len(user), np.float32) if values is None else values[events][which]
+            block = sp.coo_array((value, (user, item)), shape=(users.stop - users.start, len(self.items))).tocsr()
+            block.sum_duplicates()
+            first, end = end, end + block.nnz
+            indices[first:end], data[first:end] = block.indices, block.data
+            indptr[users.start + 1 : users.stop + 1] = first + block.indptr[1:]
+        # What is behind the end was never touched, and takes no memory.
+        matrix: CSR = sp.csr_array((data[:end], indices[:end], indptr), shape=(len(self.users), len(self.items)))
+        matrix.has_canonical_format = True
         return compact_indices(matrix)
 
     def queries(self, users: Int32Array | None = None) -> Queries:
@@ -162,10 +195,11 @@ class Dataset:
         rows = np.arange(len(self.users), dtype=np.int32) if users is None else np.asarray(users, dtype=np.int32)
         items, bounds = self._positive_items
         spans = zip(bounds[rows].tolist(), bounds[rows + 1].tolist(), strict=True)
+        history = self.interactions if users is None else self.interactions[rows]
         return Queries(
             users=rows,
-            history=self.interactions[rows],
-            seen=self.seen[rows],
+            history=history,
+            seen=_fill_with_ones(history) if self._is_all_positive else self.seen[rows],
             ratings=None if self.ratings is None else self.ratings[rows],
             sequences=tuple(items[start:stop] for start, stop in spans),
         )
@@ -173,9 +207,13 @@ class Dataset:
     @functools.cached_property
     def _positive_items(self) -> tuple[Int32Array, Int64Array]:
         """Items of all P positive events, and the bounds of each user in them: (P,) and (U + 1,)."""
-        positive = self.is_positive
-        counts = np.bincount(self.events.user[positive], minlength=len(self.users))
-        return self.events.item[positive], np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        if self._is_all_positive:
+            return self.events.item, self.indptr
+        bounds = np.zeros(len(self.users) + 1, np.int64)
+        for users, events in self.iter_blocks():
+            user = self.events.user[events][self.is_positive[events]] - users.start
+            bounds[users.start + 1 : users.stop + 1] = np.bincount(user, minlength=users.stop - users.start)
+        return self.events.item[self.is_positive], np.cumsum(bounds)
 
     def with_events(self, events: Events, time_kind: TimeKind | None = None) -> "Dataset":
         """Return the same users and items with other events (internal rows, in any order).
@@ -214,13 +252,22 @@ class Dataset:
         return digest.hexdigest()
 
 
+def _fill_with_ones(matrix: CSR) -> CSR:
+    """A matrix with the same columns, which are not copied, and the values 1."""
+    ones = sp.csr_array((np.ones_like(matrix.data), matrix.indices, matrix.indptr), shape=matrix.shape)
+    ones.has_canonical_format = True
+    return compact_indices(ones)
+
+
 def _update_digest(digest: "hashlib._Hash", column: np.ndarray | None) -> None:
     """Add a column to the digest; strings with their lengths, so that different columns have different digests."""
     if column is None:
         digest.update(b"none")
     elif column.dtype.kind == "T":
-        texts = [text.encode() for text in column.tolist()]
-        digest.update(np.array([len(text) for text in texts], np.int64).tobytes())
-        digest.update(b"".join(texts))
+        blocks = [column[start : start + _TEXTS] for start in range(0, len(column), _TEXTS)]
+        for block in blocks:
+            digest.update(np.array([len(text.encode()) for text in block.tolist()], np.int64).tobytes())
+        for block in blocks:
+            digest.update("".join(block.tolist()).encode())
     else:
-        digest.update(np.ascontiguousarray(column).tobytes())
+        digest.update(np.ascontiguousarray(column).reshape(-1).view(np.uint8).data)

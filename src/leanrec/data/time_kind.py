@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from leanrec.types import Events, Int64Array
 
-__all__ = ["TimeKind", "infer_time_kind"]
+__all__ = ["TimeKind", "infer_time_kind", "is_sorted"]
 
 _EARLIEST_TIMESTAMP = 10**8  # seconds, in 1973; an order within a user does not get there
 _BLOCK = 1_000_000
@@ -62,7 +62,7 @@ def infer_time_kind(events: Events, bounds: tuple[int, int] | None = None) -> Ti
         return TimeKind.NONE
     if highest >= _EARLIEST_TIMESTAMP:
         return TimeKind.TIMESTAMP if lowest >= _EARLIEST_TIMESTAMP else TimeKind.COMPARABLE
-    if not _is_sorted(user, time):
+    if not is_sorted(user, time):
         order = np.lexsort((time, user))
         time, user = time[order], user[order]
     # First events of a user, those of them at the start of the scale; pairs of successive events, those one apart.
@@ -80,8 +80,8 @@ def infer_time_kind(events: Events, bounds: tuple[int, int] | None = None) -> Ti
     return TimeKind.ORDER if is_order else TimeKind.COMPARABLE
 
 
-def _is_sorted(user: NDArray[Any], time: Int64Array) -> bool:
-    """Whether events are in order of user, then time."""
+def is_sorted(user: NDArray[Any], time: Int64Array) -> bool:
+    """Whether events are in order of user, then time. In blocks, so that it takes little memory."""
     for start in range(0, len(time) - 1, _BLOCK):
         stop = min(start + _BLOCK, len(time) - 1)
         step = user[start + 1 : stop + 1] - user[start:stop]

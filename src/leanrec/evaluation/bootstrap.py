@@ -17,6 +17,8 @@ Float64Array = NDArray[np.float64]
 N_RESAMPLES = 1000
 # Numbers of a table of resamples that is in memory at a time: 32 MB.
 _CELLS = 2**22
+# Rows that are drawn one by one. More of them are drawn in groups.
+_MOST_ROWS = 50_000
 
 
 class ConfidenceInterval(NamedTuple):
@@ -87,16 +89,15 @@ def bootstrap_means(
     """(R, M) means of the columns of ``table`` (n, M) over n rows drawn with replacement, R times.
 
     NaN cells are ignored. Only the number of times that each row is drawn matters, so a resample is a row of counts and
-    all means are one matrix product. Cost O(R · n · M) time, 32 MB at a time.
+    all means are one matrix product. Above 50,000 rows, random groups of rows are drawn in place of rows: the spread of the
+    means is the same, up to the noise of so many groups. Cost O(n · M + R · min(n, 50,000) · M) time, 32 MB at a time.
     """
     n, width = table.shape
     if not n:
         return np.full((n_resamples, width), np.nan)
-    counted = np.isfinite(table).astype(np.float64)
-    if weights is not None:
-        counted *= weights[:, None]
-    both = np.hstack([np.where(counted > 0, table, 0.0) * counted, counted])
     rng = np.random.default_rng(seed)
+    both = _sum_groups(table, weights, rng)
+    n = len(both)
     step = max(1, _CELLS // n)
     total = np.empty((n_resamples, 2 * width))
     for start in range(0, n_resamples, step):
@@ -110,6 +111,21 @@ def bootstrap_means(
     means: Float64Array = np.full((n_resamples, width), np.nan)
     np.divide(total[:, :width], weight, out=means, where=weight > 0)
     return means
+
+
+def _sum_groups(table: Float64Array, weights: Float64Array | None, rng: np.random.Generator) -> Float64Array:
+    """(G, 2 M) for each random group of rows the weighted sums of the columns, and the sums of the weights; G is at most 50,000."""
+    n, width = table.shape
+    n_groups = min(n, _MOST_ROWS)
+    group = np.arange(n) if n_groups == n else rng.permutation(n) % n_groups
+    sums = np.empty((n_groups, 2 * width))
+    for at, column in enumerate(table.T):
+        counted = np.isfinite(column).astype(np.float64)
+        if weights is not None:
+            counted *= weights
+        sums[:, at] = np.bincount(group, np.where(counted > 0, column, 0.0) * counted, n_groups)
+        sums[:, width + at] = np.bincount(group, counted, n_groups)
+    return sums
 
 
 def weighted_mean(values: Float64Array, weights: Float64Array | None) -> float:

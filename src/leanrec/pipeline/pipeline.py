@@ -154,7 +154,7 @@ class Pipeline:
             name=get_model_name(estimator),
             fallback_name=get_model_name(other),
             model=model,
-            fallback=other.fit(data, run),
+            fallback=model if other == estimator else other.fit(data, run),
             data=dataclasses.replace(data, events=events),
             stale=np.zeros(0, np.int32),
             hidden=find_known(data.items, hidden) if hidden else None,

@@ -322,7 +322,9 @@ class UserHistories:
         return _NO_EVENTS if past is None else past.take(np.flatnonzero(self._recorded.origin[block] == OF_BOTH))
 
     def merge_into(self, data: Dataset) -> tuple[Dataset, Int32Array]:
-        """``data`` with all recorded events, and the rows of users with another history than that of the fit. O(E).
+        """``data`` with all recorded events, and the rows of users with another history than that of the fit.
+
+        O(E), and nothing is copied of a log to which nothing has been added.
 
         Forgotten users of the fit keep their rows, empty and under other ids; later ones have none.
 
@@ -343,6 +345,8 @@ class UserHistories:
         new_rows = np.arange(n_known + len(new_ids), dtype=np.int32)
         new_rows[kept] = np.arange(n_known, n_known + len(kept))
         stale = np.sort(new_rows[np.fromiter(stale_rows, np.int32, len(stale_rows))])
+        if not (changed or new_ids or len(forgotten)):
+            return data, stale
         data = replace_users(data, forgotten)
         users, table = data.users, data.user_table
         if kept:

@@ -54,6 +54,8 @@ def break_ties(
         return Candidates(items, best, is_flat, count_ranked(items, best, is_flat))
     is_tied = _equals(scores[:, 1:], scores[:, :-1]) & ~is_flat[:, None]
     items, best = ranked.items[:, :-1].copy(), scores[:, :-1].copy()
+    if fallback is scorer:  # its equal scores are in order; only lists of one score may be flat
+        is_tied &= _equals(_lowest(scores), scores[:, 0])[:, None]
     tied = np.flatnonzero(is_tied.any(axis=1))
     step = max(1, _BLOCK_BYTES // (16 * max(1, scorer.n_items)))
     for start in range(0, len(tied), step):

@@ -12,6 +12,7 @@ from conftest import make_dataset
 from leanrec.data.dataset import Dataset
 from leanrec.errors import DataError
 from leanrec.evaluation.metrics import beyond_accuracy
+from leanrec.evaluation.metrics import beyond_accuracy
 from leanrec.evaluation.metrics.beyond_accuracy import (
     ItemStatistics,
     count_exposure,
@@ -67,9 +68,16 @@ def test_novelty_is_the_mean_self_information(data: Dataset, statistics: ItemSta
     np.testing.assert_allclose(novelty(lists, statistics), expected)
 
 
+@pytest.mark.parametrize("max_distinct", [0, 256])
 def test_diversity_is_one_minus_the_mean_cosine_of_pairs(
-    data: Dataset, statistics: ItemStatistics, lists: np.ndarray
+    data: Dataset,
+    statistics: ItemStatistics,
+    lists: np.ndarray,
+    max_distinct: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(beyond_accuracy, "_MAX_DISTINCT", max_distinct)
+
     def cosine(a: int, b: int) -> float:
         left, right = users_of(data, a), users_of(data, b)
         return len(left & right) / math.sqrt(len(left) * len(right)) if left and right else 0.0

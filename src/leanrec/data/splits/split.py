@@ -385,7 +385,7 @@ def _build_evaluation_set(
         known = _select_events(data, (part != code) & has_query[data.events.user])
     queries = dataclasses.replace(
         known.queries(users),
-        is_stale=_differs(known.interactions[users], train.interactions[users]),
+        is_stale=np.zeros(len(users), np.bool_) if known is train else _differs(known, train, users),
         time=_find_query_times(held_out, users, positive) if data.time_kind.is_comparable else None,
     )
     ground_truth, n_dropped = held_out.interactions[users], 0
@@ -395,9 +395,9 @@ def _build_evaluation_set(
     return EvaluationSet(queries, ground_truth, ratings, allow_repeats=allow_repeats, n_dropped=n_dropped)
 
 
-def _differs(histories: CSR, others: CSR) -> NDArray[np.bool_]:
-    """(B,) whether two histories differ in an item or a weight. O(entries)."""
-    unequal: Any = histories != others
+def _differs(known: Dataset, train: Dataset, users: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """(B,) whether two histories of a user differ in an item or a weight. O(entries)."""
+    unequal: Any = known.interactions[users] != train.interactions[users]
     unequal.eliminate_zeros()
     return np.asarray(np.diff(unequal.indptr) > 0)
 

@@ -1,6 +1,7 @@
 """Beyond-accuracy metrics: novelty, diversity, popularity bias, coverage and inequality of exposure."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import scipy.sparse as sp
@@ -23,6 +24,8 @@ __all__ = [
 ]
 
 _MAX_ENTRIES = 100_000
+# Distinct items of a block of lists up to which the similarity of each pair of them is computed, instead of that of each list.
+_MAX_DISTINCT = 256
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,6 +39,11 @@ class ItemStatistics:
 
     popularity: Float64Array
     features: CSR
+
+    @functools.cached_property
+    def norms(self) -> Float64Array:
+        """(N,) squared lengths of the rows: 1, or 0 for an item without features."""
+        return _squared_row_norms(self.features)
 
     @classmethod
     def from_dataset(cls, train: Dataset, features: CSR | None = None, seed: int = 0) -> "ItemStatistics":
@@ -95,15 +103,23 @@ def diversity(items: Int32Array, statistics: ItemStatistics) -> Float64Array:
 
     Items without features are left out, because their similarity to others is unknown. Intra-list diversity: Smyth and
     McClave, "Similarity vs. Diversity", ICCBR 2001. The sum over pairs comes from the length of the sum of the rows, so
-    the cost is O(features of the recommended items), without a loop over pairs.
+    the cost is O(features of the recommended items), without a loop over pairs. Where the lists have few distinct items, as the most
+    popular ones do, each pair of these is compared once.
     """
-    norms = _squared_row_norms(statistics.features)
-    counted = (items >= 0) & (norms[items] > 0)
+    counted = (items >= 0) & (statistics.norms[items] > 0)
     n = counted.sum(axis=1)
+    distinct, place = np.unique(np.where(counted, items, -1), return_inverse=True)
+    if len(distinct) <= _MAX_DISTINCT:
+        rows = statistics.features[np.maximum(distinct, 0)]
+        similarity = (rows @ rows.T).toarray()
+        similarity[distinct < 0] = similarity[:, distinct < 0] = 0
+        place = place.reshape(items.shape)
+        pairs = similarity[place[:, :, None], place[:, None, :]].sum(axis=(1, 2))
+        return 1 - divide_or_nan(pairs - similarity.diagonal()[place].sum(axis=1), n * (n - 1))
     indptr = np.concatenate([[0], np.cumsum(n)])
     shape = (len(items), statistics.features.shape[0])
     ones = sp.csr_array((np.ones(indptr[-1]), items[counted], indptr), shape=shape)
-    with_itself = ones @ norms
+    with_itself = ones @ statistics.norms
     similar = _squared_row_norms(sp.csr_array(ones @ statistics.features)) - with_itself
     return 1 - divide_or_nan(similar, n * (n - 1))
 
