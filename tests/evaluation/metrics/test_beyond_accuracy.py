@@ -12,7 +12,6 @@ from conftest import make_dataset
 from leanrec.data.dataset import Dataset
 from leanrec.errors import DataError
 from leanrec.evaluation.metrics import beyond_accuracy
-from leanrec.evaluation.metrics import beyond_accuracy
 from leanrec.evaluation.metrics.beyond_accuracy import (
     ItemStatistics,
     count_exposure,
