@@ -17,11 +17,12 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from leanrec.kernels.quantization.row_steps import quantize_rows
 from leanrec.kernels.threads import single_threaded_blas
 from leanrec.kernels.topk.code_products import find_instruction_set
 from leanrec.kernels.topk.code_search import CodeRows
 from leanrec.kernels.topk.inner_product import ItemIndex
-from leanrec.kernels.topk.mapped_search import MappedIndex, quantize_rows
+from leanrec.kernels.topk.mapped_search import MappedIndex
 from leanrec.types import Float32Array, Int32Array
 
 K = 20
@@ -38,7 +39,7 @@ class Contestant(NamedTuple):
 def quantize_uniformly(V: Float32Array, bits: int) -> tuple[np.ndarray, np.ndarray]:
     """Codes of few bits and steps: the largest number of a row, or what loses least of a normal one, sets the step."""
     if bits == 8:
-        return quantize_rows(V)
+        return quantize_rows(V, 8)
     widths = {1: 0.7979 * 2, 2: 0.9957, 4: 0.3352}
     steps = np.maximum(V.std(axis=1) * widths[bits], 6e-8).astype(np.float16)
     codes = np.floor(V / steps.astype(np.float32)[:, None]) + 2 ** (bits - 1)
@@ -55,8 +56,7 @@ def make_contestants(V: Float32Array, folder: Path) -> dict[str, Contestant]:
     found["MappedIndex"] = Contestant(lambda Q: mapped.top_k(Q, K)[0], mapped.nbytes, "exact")
     for bits in (8, 4, 2, 1):
         codes, steps = quantize_uniformly(V, bits)
-        offset = 128.0 if bits == 8 else (2**bits - 1) / 2
-        rows = CodeRows.build(codes, steps, bits, offset)
+        rows = CodeRows.build(codes, np.asarray(steps, np.float16), bits, (2**bits - 1) / 2)
         found[f"codes of {bits} bits"] = Contestant(lambda Q, rows=rows: rows.top_k(Q, K)[0], rows.nbytes)  # type: ignore[misc]
     return found | make_faiss(V)
 
@@ -137,7 +137,8 @@ def main() -> None:
         index = MappedIndex.build(V)
         reads = index.count_reads(Q[:500], K)[2]
         print(f"\nVectors that MappedIndex reads for a query: {reads.mean():.0f}, at most {reads.max()}")
-        rows = CodeRows.build(*quantize_rows(V), 8, 128.0, V)
+        codes, steps = quantize_rows(V, 8)
+        rows = CodeRows.build(codes, steps.astype(np.float16), 8, 127.5, V)
         for k in (10, K):
             certified = rows.certify_top_k(Q[:500], k)[2]
             print(f"Top {k} of 8-bit codes that are proven to be those of float32: {certified.mean():.0%}")

@@ -100,10 +100,13 @@ _HOMES = {
     "sequential.item_content": "leanrec.models.sequential.core.item_content",
     "graph.training": "leanrec.models.graph.core.training",
     "deep.fold_in": "leanrec.models.deep.core.fold_in",
+    "coded_network": "leanrec.compression.coded_network",
     "compressed_encoder": "leanrec.compression.compressed_encoder",
+    "compressed_neumf": "leanrec.compression.compressed_neumf",
     "compressed_factors": "leanrec.compression.compressed_factors",
     "codes.half": "leanrec.compression.vectors.half",
     "codes.offsets": "leanrec.compression.vectors.offsets",
+    "codes.mapped": "leanrec.compression.vectors.mapped",
     "codes.product": "leanrec.compression.vectors.product",
     "codes.axes": "leanrec.compression.vectors.axes",
     "codes.rows": "leanrec.kernels.topk.code_search",
@@ -169,7 +172,8 @@ def load(path: str | Path, kind: type | None = None, *, mapped: bool = False) ->
     """Read what ``save`` wrote. Raises ArtifactError unless every byte verifies and every object is as its class declares.
 
     An artifact that is replaced meanwhile is read again, so that what is returned is one of the two as a whole. Raises MissingExtraError if it is of a class that needs a package which is not installed. Memory: at most three times
-    the size of the folder, whatever it holds.
+    the size of the folder, whatever it holds. A class with the attribute ``MAPPED_FROM`` has its arrays of so many bytes and more
+    mapped from their files in any case.
 
     Args:
         path: the folder.
@@ -493,7 +497,7 @@ class _Reader:
     def __init__(self, folder: Path, manifest: Mapping[str, Any], *, mapped: bool = False) -> None:
         self.folder, self.manifest = folder, manifest
         self.arrays = dict(manifest.get("arrays", {}))  # those that are not read yet
-        self.mapped = mapped
+        self.mapped_from = _MAPPED_FROM if mapped else math.inf  # bytes of a file
 
     def decode(self, value: Any) -> Any:
         if not isinstance(value, dict):
@@ -508,9 +512,9 @@ class _Reader:
         if "$dict" in value:
             return {key: self.decode(each) for key, each in value["$dict"]}
         kind, fields = _migrate(value["$type"], value["fields"], _describe_versions(self.manifest))
-        before, self.mapped = self.mapped, self.mapped or getattr(kind, "MAPPED", False)
+        before, self.mapped_from = self.mapped_from, min(self.mapped_from, getattr(kind, "MAPPED_FROM", math.inf))
         decoded = kind(**{name: self.decode(each) for name, each in fields.items()})
-        self.mapped = before
+        self.mapped_from = before
         _check_object(decoded)
         return decoded
 
@@ -521,7 +525,7 @@ class _Reader:
             )
         file = self.find_file(name)
         _check_header(file, self.arrays.pop(name))
-        large = self.mapped and file.stat().st_size >= _MAPPED_FROM
+        large = file.stat().st_size >= self.mapped_from
         array: NDArray[Any] = np.load(file, mmap_mode="r" if large else None, allow_pickle=False)
         pause()
         return array

@@ -26,12 +26,15 @@ _ADVICE = (
 def find_non_finite(value: Any, name: str = "model") -> str | None:
     """Name of the first array or number inside a fitted model that holds NaN or infinity; None if all are finite.
 
-    Settings are ignored. O(numbers), without a copy.
+    Settings are ignored, and so are arrays that are mapped from a file: they were looked at before they were written, and
+    reading them would bring the file into memory. O(numbers), without a copy.
     """
     if isinstance(value, float):
         return None if math.isfinite(value) else name
     if sp.issparse(value):
         return find_non_finite(value.data, name)  # type: ignore[attr-defined]  # of every compressed matrix
+    if isinstance(value, np.memmap):
+        return None
     if isinstance(value, np.ndarray):
         is_finite = value.dtype.kind != "f" or not value.size or np.isfinite([value.min(), value.max()]).all()
         return None if is_finite else name

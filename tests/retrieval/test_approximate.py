@@ -227,7 +227,7 @@ def test_ties_are_in_the_order_of_rows_and_go_to_the_fallback() -> None:
 
 
 def test_a_saved_index_is_mapped_and_gives_the_same_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts, "_MAPPED_FROM", 1_000)
+    monkeypatch.setattr(ApproximateIndex, "MAPPED_FROM", 1_000)
     artifacts.save(INDEX, tmp_path / "index")
     loaded = artifacts.load(tmp_path / "index", ApproximateIndex)
     assert isinstance(loaded.data, np.memmap)

@@ -12,7 +12,7 @@ from leanrec.data.dataset import Dataset
 from leanrec.protocols import Scorer
 from leanrec.run import Run
 
-__all__ = ["CompressionMethod", "count_parts"]
+__all__ = ["CompressionMethod", "count_mapped", "count_parts"]
 
 
 @runtime_checkable
@@ -41,18 +41,29 @@ class CompressionMethod(Protocol):
 def count_parts(model: Any) -> dict[str, int]:
     """Bytes of the arrays of a model by the name of their part, largest first: what its artifact holds, without headers.
 
-    Caches are not counted. Arrays of the same name in different parts are counted together.
+    Caches are not counted, nor is what stays in a file, see ``count_mapped``. Arrays of the same name in different parts are counted
+    together.
     """
     parts: dict[str, int] = {}
-    for name, array in _list_arrays(model, ""):
+    for name, array in _list_arrays(model, "", mapped=False):
         parts[name] = parts.get(name, 0) + array.nbytes
     return dict(sorted(parts.items(), key=lambda part: -part[1]))
 
 
-def _list_arrays(value: Any, name: str) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Every array of a model with the name of its field."""
+def count_mapped(model: Any) -> int:
+    """Bytes of the arrays of a model that stay in files of its artifact, of which a list reads a few rows."""
+    return sum(array.nbytes for _, array in _list_arrays(model, "", mapped=True))
+
+
+def _list_arrays(value: Any, name: str, *, mapped: bool) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Every array of a model with the name of its field: those that stay in a file, or the others."""
     if isinstance(value, np.ndarray):
-        yield name, value
+        if not mapped:
+            yield name, value
+        return
+    if hasattr(value, "MAPPED_FROM"):
+        if mapped:
+            yield from _list_arrays(vars(value), name, mapped=False)
         return
     children: Iterable[tuple[str, Any]] = ()
     if sp.issparse(value):
@@ -64,4 +75,4 @@ def _list_arrays(value: Any, name: str) -> Iterator[tuple[str, NDArray[Any]]]:
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         children = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value) if field.init)
     for child, each in children:
-        yield from _list_arrays(each, child)
+        yield from _list_arrays(each, child, mapped=mapped)

@@ -61,7 +61,7 @@ class ApproximateIndex:
         vectors: (R, D) float32 vectors of these rows.
     """
 
-    MAPPED: ClassVar[bool] = True
+    MAPPED_FROM: ClassVar[int] = 16_000_000
 
     data: Annotated[NDArray[np.uint8], ArrayShape("S")]
     list_of: Annotated[Int32Array, ArrayShape("M")]

@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 from leanrec.kernels.topk.inner_product import ItemIndex
-from leanrec.kernels.topk.mapped_search import MappedIndex, quantize_rows
+from leanrec.kernels.topk.mapped_search import MappedIndex
 
 
 @pytest.fixture
@@ -20,10 +20,11 @@ def vectors(tmp_path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("rows", [1, 3, 40])
-def test_lists_and_scores_are_exact(vectors: np.ndarray, rows: int) -> None:
+@pytest.mark.parametrize(("bits", "most_reads"), [(8, 60), (4, 400), (2, 3000)])
+def test_lists_and_scores_are_exact(vectors: np.ndarray, rows: int, bits: int, most_reads: int) -> None:
     rng = np.random.default_rng(1)
     Q = rng.normal(size=(rows, 36)).astype(np.float32)
-    index = MappedIndex.build(vectors)
+    index = MappedIndex.build(vectors, bits, rotation=7)
     seen = sp.random_array((rows, 3000), density=0.1, rng=rng, format="csr", dtype=np.float32)
     for rules in ({}, {"seen": seen, "allowed": rng.random(3000) < 0.5}):
         items, scores, reads = index.count_reads(Q, 12, **rules)
@@ -31,8 +32,17 @@ def test_lists_and_scores_are_exact(vectors: np.ndarray, rows: int) -> None:
         np.testing.assert_array_equal(items, expected)
         np.testing.assert_allclose(scores, best, rtol=1e-5)
         assert (reads >= 12).all()
-        assert reads.mean() < 60
-    assert index.nbytes <= 3008 * (40 + 6) + 40 * 3
+        assert reads.mean() < most_reads
+    # Codes are packed in groups of 32 bits.
+    assert index.nbytes <= 3008 * (-(-36 * bits // 32) * 4 + 4 + 6) + 40 * 3
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e-7, 1e15])
+def test_vectors_of_any_scale(vectors: np.ndarray, scale: float) -> None:
+    V, Q = vectors * np.float32(scale), np.random.default_rng(1).normal(size=(5, 36)).astype(np.float32)
+    items, _, reads = MappedIndex.build(V).count_reads(Q, 12)
+    np.testing.assert_array_equal(items, ItemIndex.build(np.asarray(vectors)).top_k(Q, 12)[0])
+    assert reads.mean() < 60
 
 
 def test_equal_vectors_are_in_item_order(vectors: np.ndarray) -> None:
@@ -41,12 +51,12 @@ def test_equal_vectors_are_in_item_order(vectors: np.ndarray) -> None:
     assert items[at : at + 10].tolist() == list(range(20, 30))
 
 
-@pytest.mark.parametrize("scale", [1e-7, 1.0, 1e4])
-def test_codes_stay_within_half_a_step(scale: float) -> None:
-    V = (np.random.default_rng(2).normal(size=(50, 7)) * scale).astype(np.float32)
-    codes, steps = quantize_rows(V)
-    decoded = (codes - 128.0) * steps.astype(np.float64)[:, None]
-    assert (np.abs(decoded - V) <= 0.5001 * steps.astype(np.float64)[:, None]).all()
+def test_the_index_of_many_rows_is_built_in_blocks(monkeypatch: pytest.MonkeyPatch, vectors: np.ndarray) -> None:
+    whole = MappedIndex.build(vectors, 5)
+    monkeypatch.setattr("leanrec.kernels.topk.mapped_search._BLOCK_ROWS", 1024)
+    blocks = MappedIndex.build(vectors, 5)
+    for name in ("first", "rest", "steps", "tiles"):
+        np.testing.assert_array_equal(getattr(blocks.rows, name), getattr(whole.rows, name))
 
 
 def test_no_vectors() -> None:
