@@ -76,7 +76,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(INSTALL) --editable ".[plots,text,sentiment,deep,tune,formats,postgres,redis,ann]" --group test --group check --group docs --group build
+	$(INSTALL) --editable ".[plots,text,sentiment,deep,tune,formats,postgres,redis,ann,onnx]" --group test --group check --group docs --group build
 	@touch $@ $(VENV)/.demo
 
 clean:

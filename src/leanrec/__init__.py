@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from leanrec.evaluation.evaluate import evaluate as evaluate
     from leanrec.evaluation.frontier.frontier import frontier as frontier
     from leanrec.evaluation.tuning.tuning import tune as tune
+    from leanrec.integrations.onnx.export import OnnxExport as OnnxExport
+    from leanrec.integrations.onnx.export import export_onnx as export_onnx
     from leanrec.models import get_model as get_model
     from leanrec.models import list_models as list_models
     from leanrec.pipeline.pipeline import Pipeline as Pipeline
@@ -49,6 +51,7 @@ __getattr__, __dir__, __all__ = export_lazily(
         "leanrec.evaluation.evaluate": ["evaluate"],
         "leanrec.evaluation.frontier.frontier": ["frontier"],
         "leanrec.evaluation.tuning.tuning": ["tune"],
+        "leanrec.integrations.onnx.export": ["OnnxExport", "export_onnx"],
         "leanrec.models": ["get_model", "list_models"],
         "leanrec.pipeline.pipeline": ["Pipeline"],
         "leanrec.run": ["Run"],

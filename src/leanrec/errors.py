@@ -125,7 +125,7 @@ class MissingExtraError(LeanrecError, ImportError):
     """An optional dependency is not installed."""
 
     # Package that modules of leanrec import at the top → the extra that installs it.
-    _EXTRAS = {"torch": "deep", "safetensors": "deep", "optuna": "tune"}  # noqa: RUF012 - never changed
+    _EXTRAS = {"torch": "deep", "safetensors": "deep", "optuna": "tune", "onnx": "onnx", "onnxruntime": "onnx"}  # noqa: RUF012 - never changed
 
     @classmethod
     def from_import_error(cls, what: str, error: ImportError) -> "MissingExtraError | None":
