@@ -9,9 +9,13 @@ if TYPE_CHECKING:
     from leanrec.compression.compressed_encoder import compress_encoder as compress_encoder
     from leanrec.compression.compressed_factors import CompressedFactors as CompressedFactors
     from leanrec.compression.compressed_factors import compress_factors as compress_factors
+    from leanrec.compression.compressed_neumf import CompressedNeuMF as CompressedNeuMF
+    from leanrec.compression.compressed_neumf import compress_neumf as compress_neumf
     from leanrec.compression.factor_compression import FactorCompression as FactorCompression
     from leanrec.compression.methods import CompressionMethod as CompressionMethod
     from leanrec.compression.methods import count_parts as count_parts
+    from leanrec.compression.network_compression import NetworkCompression as NetworkCompression
+    from leanrec.compression.network_compression import cut_axes as cut_axes
     from leanrec.compression.proposals import propose_methods as propose_methods
     from leanrec.compression.vectors.axes import AxesCodec as AxesCodec
     from leanrec.compression.vectors.codec import VectorCodec as VectorCodec
@@ -31,8 +35,10 @@ __getattr__, __dir__, __all__ = export_lazily(
     {
         "compressed_encoder": ["CompressedEncoder", "compress_encoder"],
         "compressed_factors": ["CompressedFactors", "compress_factors"],
+        "compressed_neumf": ["CompressedNeuMF", "compress_neumf"],
         "factor_compression": ["FactorCompression"],
         "methods": ["CompressionMethod", "count_parts"],
+        "network_compression": ["NetworkCompression", "cut_axes"],
         "proposals": ["propose_methods"],
         "vectors.axes": ["AxesCodec"],
         "vectors.codec": ["VectorCodec", "VectorCodes"],

@@ -9,7 +9,7 @@ from leanrec.data.dataset import Dataset
 from leanrec.protocols import Embedder
 from leanrec.types import CSR, Float32Array, Int32Array, Queries
 
-__all__ = ["CodedScorer", "sample_query_vectors"]
+__all__ = ["CodedScorer", "sample_queries", "sample_query_vectors"]
 
 _N_QUERIES = 2000
 
@@ -58,9 +58,12 @@ class CodedScorer:
         return items, scores, np.asarray(~Q.any(axis=1))
 
 
+def sample_queries(data: Dataset, seed: int) -> Queries:
+    """Queries of at most 2,000 users of the data, drawn by the seed."""
+    chosen = np.random.default_rng(seed).permutation(len(data.users))[:_N_QUERIES]
+    return data.queries(np.sort(chosen).astype(np.int32))
+
+
 def sample_query_vectors(model: Embedder, data: Dataset | None, seed: int) -> Float32Array | None:
     """(Q, D) query vectors of at most 2,000 users of the data, drawn by the seed; None without data."""
-    if data is None or not len(data.users):
-        return None
-    chosen = np.random.default_rng(seed).permutation(len(data.users))[:_N_QUERIES]
-    return model.embed_queries(data.queries(np.sort(chosen).astype(np.int32)))
+    return None if data is None or not len(data.users) else model.embed_queries(sample_queries(data, seed))

@@ -13,12 +13,14 @@ from leanrec.compression.coded_scorer import CodedScorer, sample_query_vectors
 from leanrec.compression.vectors.codec import VectorCodec, VectorCodes
 from leanrec.compression.vectors.offsets import OffsetCodec
 from leanrec.data.dataset import Dataset
+from leanrec.data.table import Table
 from leanrec.errors import SettingError
 from leanrec.field_checks import ArrayShape
 from leanrec.kernels.threads import single_threaded_blas
 from leanrec.protocols import (
     Explainable,
     Explanation,
+    Extendable,
     OffsetEmbedder,
     RatingPredictor,
     RowUpdatable,
@@ -40,12 +42,20 @@ _TILE = 1024
 _ITEMS = "items"
 
 
-def compress_factors(model: Scorer, codec: VectorCodec, *, data: Dataset | None = None, seed: int = 0) -> Any:
+def compress_factors(
+    model: Scorer,
+    codec: VectorCodec,
+    *,
+    inputs: VectorCodec | None = None,
+    data: Dataset | None = None,
+    seed: int = 0,
+) -> Any:
     """The model with its tables in the codes of a codec: a `CompressedFactors` with the powers of the model.
 
     Args:
         model: a fitted model of item embeddings whose queries need few rows, such as iALS, PureSVD or LightGCN.
         codec: how vectors are coded.
+        inputs: how the vectors are coded that queries are made of, where they are not those that are scored; None = by ``codec``.
         data: what the model was fitted on; from it a codec sees query vectors. None = it sees none.
         seed: of whatever is random in the codes.
 
@@ -59,7 +69,7 @@ def compress_factors(model: Scorer, codec: VectorCodec, *, data: Dataset | None 
         )
     queries = sample_query_vectors(model, data, seed)
     tables: dict[str, VectorCodes] = {}
-    for name, coded in choose_codecs(model, codec).items():
+    for name, coded in choose_codecs(model, codec, inputs).items():
         seen = queries if name == find_scored_table(model) else None
         tables[name] = coded.encode(read_table(model, name), queries=seen, seed=seed)
     return build_factors(model, codec, tables)
@@ -95,9 +105,10 @@ def read_table(model: Any, name: str) -> Float32Array:
     )
 
 
-def choose_codecs(model: Any, codec: Any) -> dict[str, Any]:
-    """The codec of each table of a model: the given one, with the offsets of items kept apart."""
-    codecs = dict.fromkeys(find_tables(model), codec)
+def choose_codecs(model: Any, codec: Any, inputs: Any = None) -> dict[str, Any]:
+    """The codec of each table of a model: ``inputs`` where it is given and the table is not scored, and offsets of items kept apart."""
+    scored = find_scored_table(model)
+    codecs = {name: codec if inputs is None or name == scored else inputs for name in find_tables(model)}
     if isinstance(model, OffsetEmbedder) and _ITEMS in codecs:
         vectors, columns = model.embed_items(), model.offset_columns
         is_constant = {column: bool(np.ptp(vectors[:, column]) == 0) for column in columns}
@@ -219,15 +230,16 @@ class CompressedFactors(CodedScorer):
         named += [] if queries.ratings is None else [queries.ratings.indices]
         named += [] if items is None else [np.ravel(items)]
         rows = np.unique(np.concatenate(named))
-        trained = queries.trained_users
-        users = np.unique(trained[trained >= 0]) if "U" in self._sizes.values() else np.zeros(0, np.int32)
-        known = np.searchsorted(users, trained) if len(users) else np.zeros(len(trained), np.intp)
-        places = np.where(trained >= 0, known, -1) if len(users) else np.full(len(trained), -1)
+        fitted = queries.users
+        users = np.unique(fitted[fitted >= 0]) if "U" in self._sizes.values() else np.zeros(0, np.int32)
+        known = np.searchsorted(users, fitted) if len(users) else np.zeros(len(fitted), np.intp)
+        places = np.where(fitted >= 0, known, -1) if len(users) else np.full(len(fitted), -1)
         narrow = Queries(
             places.astype(np.int32),
             _keep_columns(queries.history, rows),
             ratings=None if queries.ratings is None else _keep_columns(queries.ratings, rows),
             time=queries.time,
+            is_stale=queries.is_stale,
         )
         part = self._decode(rows, users)
         if is_reader:
@@ -271,6 +283,18 @@ class _CompressedExplainable(CompressedFactors):
         return [dataclasses.replace(each, items=part.rows[each.items].astype(np.int32)) for each in explanations]
 
 
+class _CompressedExtendable(CompressedFactors):
+    """Codes the rows that the model without rows gives to new items; the codes of the others stay."""
+
+    def extend(self, items: Table) -> Scorer:
+        new = self.model.extend(items)
+        tables = {
+            name: codes.append(read_table(new, name)) if self._sizes[name] == "N" else codes
+            for name, codes in self.tables.items()
+        }
+        return CompressedFactors(self.model, self.codec, tables)
+
+
 class _CompressedUpdatable(CompressedFactors):
     """Updates the decoded model. Where it solves rows alone, only these are coded anew."""
 
@@ -302,6 +326,7 @@ class _CompressedRatingPredictor(CompressedFactors):
 
 _POWERS: Mapping[type, type] = {
     Explainable: _CompressedExplainable,
+    Extendable: _CompressedExtendable,
     RatingPredictor: _CompressedRatingPredictor,
     Updatable: _CompressedUpdatable,
 }

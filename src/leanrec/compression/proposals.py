@@ -5,8 +5,10 @@ from typing import Any
 
 from leanrec.compression.compressed_encoder import CompressedEncoder, EncoderCompression
 from leanrec.compression.compressed_factors import CompressedFactors, find_coded_shapes, find_scored_table
+from leanrec.compression.compressed_neumf import CompressedNeuMF
 from leanrec.compression.factor_compression import FactorCompression
 from leanrec.compression.methods import CompressionMethod, count_parts
+from leanrec.compression.network_compression import NETWORKS, propose_networks
 from leanrec.compression.vectors.axes import AxesCodec
 from leanrec.compression.vectors.half import HalfCodec
 from leanrec.compression.vectors.product import ProductCodec
@@ -34,6 +36,8 @@ def propose_methods(model: Scorer, max_bytes: float) -> tuple[CompressionMethod,
 
     The first is the one that is expected to keep most of the ranking.
     """
+    if isinstance(model, NETWORKS):
+        return propose_networks(model, max_bytes) if model.n_items else ()
     if isinstance(model, RowwiseEmbedder) and find_scored_table(model) is not None:
         return _propose_codecs(model, max_bytes, find_coded_shapes(model), FactorCompression)
     if isinstance(model, SequentialModel):
@@ -69,15 +73,15 @@ def propose_smallest(model: Scorer) -> tuple[CompressionMethod, ...]:
 
 def check_compressible(model: Scorer) -> None:
     """Raise SettingError for a model that is compressed already, or of a kind without a method."""
-    if isinstance(model, (CompressedEncoder, CompressedFactors, CompressedWeights)):
+    if isinstance(model, (CompressedEncoder, CompressedFactors, CompressedNeuMF, CompressedWeights)):
         raise SettingError(
             "The model must not be compressed already, for what is lost is measured against the one that was fitted. "
             f"Got {type(model).__name__}. Compress the model that it was made from."
         )
     if not propose_methods(model, _count_ample(model)):
         raise SettingError(
-            "The model must score by item embeddings, as ials, pure_svd, lightgcn and sasrec do, or by item-item weights, as "
-            f"ease and item_knn do. Got {type(model).__name__}, for which no method of compression is known."
+            "The model must score by item embeddings, as ials, pure_svd, lightgcn and sasrec do, by item-item weights, as ease "
+            f"and item_knn do, or be neumf. Got {type(model).__name__}, for which no method of compression is known."
         )
 
 

@@ -134,6 +134,11 @@ class TiledCodes(abc.ABC):
         return coded
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """(N, D) of the decoded vectors, as an array of them has it."""
+        return self.n_items, int(self.n_dims)  # type: ignore[attr-defined]  # a field or property of each subclass
+
+    @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
         return sum(count_parts(self).values())

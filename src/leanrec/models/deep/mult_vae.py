@@ -112,35 +112,36 @@ class MultVAEModel:
 
     Attributes:
         settings: settings of the fit.
-        first: (N, hidden_dim) first layer of the encoder.
+        first: (N, H) first layer of the encoder, hidden_dim wide, or less with the weight "expand.weight" (hidden_dim, H).
         items: (N, D + 1) float32 last layer of the decoder, the bias last.
-        weights: weights of the other layers, by name.
+        weights: of the other layers, by name: arrays, or matrices in codes.
     """
 
     settings: MultVAE
     first: Annotated[Float32Array, ArrayShape("N", "H")]
     items: Annotated[Float32Array, ArrayShape("N", "D + 1")]
-    weights: Mapping[str, NDArray[Any]]
+    weights: Mapping[str, Any]
 
     def check_state(self) -> None:
         """Raise DataError unless the weights have the sizes of the settings."""
-        hidden, D, decoder = self.settings.hidden_dim, self.settings.embedding_dim, self.settings.decoder_dim
+        hidden, decoder, width = self.settings.hidden_dim, self.settings.decoder_dim, self.items.shape[1] - 1
+        # Without a layer between them, the latent vector is as wide as the items, which a compression may have cut.
+        D = self.settings.embedding_dim if decoder else min(width, self.settings.embedding_dim)
         shapes: dict[str, tuple[int, ...]] = {
-            "first_bias": (self.first.shape[1],),
+            "items": (self.n_items, (decoder or D) + 1),
+            "first": (self.n_items, self.first.shape[1] if "expand.weight" in self.weights else hidden),
+            "first_bias": (hidden,),
             "mean.weight": (D, hidden),
             "mean.bias": (D,),
         }
+        if "expand.weight" in self.weights:
+            shapes["expand.weight"] = (hidden, self.first.shape[1])
         for i in range(self.settings.n_layers):
             shapes |= {f"norms.{i}.weight": (hidden,), f"norms.{i}.bias": (hidden,)}
         for i in range(self.settings.n_layers - 1):
             shapes |= {f"upper.{i}.weight": (hidden, hidden), f"upper.{i}.bias": (hidden,)}
         if decoder:
             shapes |= {"decoder_hidden.weight": (decoder, D), "decoder_hidden.bias": (decoder,)}
-        shapes |= {
-            "first_bias": (hidden,),
-            "first": (self.n_items, hidden),
-            "items": (self.n_items, (decoder or D) + 1),
-        }
         check_array_shapes("MultVAEModel", {**self.weights, "first": self.first, "items": self.items}, shapes)
 
     @property
@@ -150,13 +151,17 @@ class MultVAEModel:
 
     def embed_queries(self, queries: Queries) -> Float32Array:
         """(B, D + 1) input of the decoder's last layer, the last cell 1 for the bias; zeros for an empty history."""
+        x = self._compute_states(self.sum_history(queries))
+        states = np.column_stack([x, np.ones(len(x), np.float32)]).astype(np.float32)
+        states[np.diff(queries.history.indptr) == 0] = 0
+        return states
+
+    def sum_history(self, queries: Queries) -> Float32Array:
+        """(B, H) sum of the first layer over the items of each history, divided by the root of their number."""
         history = queries.history.copy()
         lengths = np.diff(history.indptr)
         history.data = np.repeat(np.maximum(lengths, 1) ** np.float32(-0.5), lengths).astype(np.float32)
-        x = self._compute_states(history @ self.first)
-        states = np.column_stack([x, np.ones(len(x), np.float32)]).astype(np.float32)
-        states[lengths == 0] = 0
-        return states
+        return np.asarray(history @ self.first, np.float32)
 
     @functools.cached_property
     def _layers(self) -> NamedLayers:
@@ -165,11 +170,11 @@ class MultVAEModel:
     def _compute_states(self, sums: Float32Array) -> Float32Array:
         """(B, D) input of the decoder's last layer, from the sums of the first layer of the encoder, which are overwritten."""
         layers = self._layers
-        x = np.ascontiguousarray(sums, dtype=np.float32)
+        x = layers.multiply("expand.weight", sums) if "expand.weight" in self.weights else np.ascontiguousarray(sums)
         add_silu(x, layers["first_bias"])
         x = layers.apply_norm("norms.0", x)
         for i in range(self.settings.n_layers - 1):
-            inner = x @ layers.transpose(f"upper.{i}.weight")
+            inner = layers.multiply(f"upper.{i}.weight", x)
             add_silu(inner, layers[f"upper.{i}.bias"])
             x = layers.apply_norm(f"norms.{i + 1}", x + inner)
         x = layers.apply_linear("mean", x)
@@ -178,6 +183,23 @@ class MultVAEModel:
     def embed_items(self) -> Float32Array:
         """(N, D + 1) item vectors, the bias last."""
         return self.items
+
+    @property
+    def offset_columns(self) -> tuple[int, ...]:
+        """The column of the bias."""
+        return (self.items.shape[1] - 1,)
+
+    def replace_items(self, vectors: Float32Array) -> "MultVAEModel":
+        """The model with other item vectors (N, D + 1)."""
+        return dataclasses.replace(self, items=vectors)
+
+    def summarize(self) -> "MultVAEModel":
+        """This model, which needs no sums over all rows."""
+        return self
+
+    def similarity_vectors(self) -> Float32Array:
+        """(N, D) item vectors without the bias."""
+        return self.items[:, :-1]
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         """Logits of the decoder: (B, N), or (B, K) for ``items``; zeros for an empty history."""

@@ -175,13 +175,15 @@ def _build_model(
     """The model of the weights of the network, whose tables of ids are taken out of the dictionary."""
     tables = {name: weights.pop(f"{name}.weight") for name in ("history", "items", "user_features")}
     history = tables["history"] + rows.items @ weights["history_features.weight"]
-    items = _apply_tower(tables["items"] + rows.items @ weights["item_features.weight"], weights, "item")
-    return TwoTowerModel(settings, features, history, items, rows.users @ tables["user_features"], weights)
+    tower = NamedLayers(weights, "item.")
+    items = _apply_tower(tables["items"] + rows.items @ weights["item_features.weight"], tower)
+    # Without features of users there is no row for each of them.
+    users = rows.users @ tables["user_features"] if rows.users.shape[1] else tables["user_features"]
+    return TwoTowerModel(settings, features, history, items, users, weights)
 
 
-def _apply_tower(x: Float32Array, weights: Mapping[str, NDArray[Any]], name: str) -> Float32Array:
-    """One tower, by name: (B, D) to (B, D) of unit length; zero vectors stay zero without hidden units."""
-    tower = NamedLayers(weights, f"{name}.")
+def _apply_tower(x: Float32Array, tower: NamedLayers) -> Float32Array:
+    """One tower: (B, D) to (B, D) of unit length; zero vectors stay zero without hidden units."""
     x = x + tower.apply_linear("down", np.maximum(tower.apply_linear("up", x), 0))
     return np.asarray(x / np.sqrt((x**2).sum(axis=1, keepdims=True) + _EPSILON), dtype=np.float32)
 
@@ -195,8 +197,8 @@ class TwoTowerModel:
         features: of the item table; None without any.
         history: (N, D) input vectors of history items.
         items: (N, D) float32 item vectors of unit length.
-        users: (U, D) feature embeddings of the users of the fit.
-        weights: of the towers and of the item features, by name.
+        users: (U, D) feature embeddings of the users of the fit; U = 0 without features of users.
+        weights: of the towers and of the item features, by name: arrays, or matrices in codes.
     """
 
     settings: TwoTower
@@ -204,7 +206,7 @@ class TwoTowerModel:
     history: Annotated[Float32Array, ArrayShape("N", "D")]
     items: Annotated[Float32Array, ArrayShape("N", "D")]
     users: Annotated[Float32Array, ArrayShape("U", "D")]
-    weights: Mapping[str, NDArray[Any]]
+    weights: Mapping[str, Any]
 
     def check_state(self) -> None:
         """Raise DataError unless towers and features have the sizes of the vectors."""
@@ -227,6 +229,14 @@ class TwoTowerModel:
         """N, the number of items."""
         return len(self.items)
 
+    @functools.cached_property
+    def _layers(self) -> NamedLayers:
+        return NamedLayers(self.weights)
+
+    def summarize(self) -> "TwoTowerModel":
+        """This model, which needs no sums over all rows."""
+        return self
+
     def embed_queries(self, queries: Queries) -> Float32Array:
         """(B, D) outputs of the query tower, divided by the temperature; zeros for a query without history and user features."""
         lengths = np.diff(queries.history.indptr)
@@ -235,9 +245,9 @@ class TwoTowerModel:
 
     def _encode(self, sums: Float32Array, lengths: NDArray[Any], users: Int32Array) -> Float32Array:
         pooled = sums * ((lengths + np.float32(1)) ** np.float32(-self.settings.pooling_exponent))[:, None]
-        known = np.flatnonzero(users >= 0)
+        known = np.flatnonzero((users >= 0) & (len(self.users) > 0))
         pooled[known] += self.users[users[known]]
-        out = _apply_tower(pooled, self.weights, "query") / np.float32(self.settings.temperature)
+        out = _apply_tower(pooled, self._layers.within("query")) / np.float32(self.settings.temperature)
         out[~pooled.any(axis=1)] = 0
         return out
 
@@ -270,6 +280,6 @@ class TwoTowerModel:
                 "To add items, TwoTower must be fitted with item features. The fit had no item table; fit it again with one."
             )
         rows = self.features.transform(items)
-        history = np.concatenate([self.history, rows @ self.weights["history_features.weight"]])
-        new = _apply_tower(rows @ self.weights["item_features.weight"], self.weights, "item")
+        history = np.concatenate([self.history, self._layers.sum_rows("history_features.weight", rows)])
+        new = _apply_tower(self._layers.sum_rows("item_features.weight", rows), self._layers.within("item"))
         return dataclasses.replace(self, history=history, items=np.concatenate([self.items, new]))
