@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 import scipy.sparse as sp
 from onnx import numpy_helper
+from onnxruntime.quantization import quantize_dynamic
 
 import leanrec
 from golden.generate import ARTIFACTS
@@ -183,6 +184,21 @@ def test_every_weight_is_in_the_file_once_and_no_mask_is_a_large_number(name: st
     assert done.n_bytes <= sum(each.nbytes for each in arrays) + n_ids + 40_000
     finite = [each[np.isfinite(each)] for each in stored if each.dtype == np.float32]
     assert max(np.abs(each).max(initial=0) for each in finite) < 100
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_a_quantized_file_is_smaller_and_keeps_lists(per_channel: bool, tmp_path: Path) -> None:
+    wide = np.random.default_rng(1).standard_normal((2_000, 32), np.float32)
+    settings = SASRec(embedding_dim=32, max_length=9, n_heads=2)
+    zeros = {key: np.zeros(shape, np.float32) for key, shape in settings.weight_shapes(2_000).items()}
+    model = SequentialModel(settings, {**perturb(zeros), "items.weight": wide})
+    done, small = leanrec.export_onnx(model, tmp_path / "model.onnx"), tmp_path / "small.onnx"
+    quantize_dynamic(done.path, small, per_channel=per_channel)
+    assert small.stat().st_size < 0.4 * done.n_bytes
+    rows = make_rows(model)
+    items, fewer = run(done.path, pad(rows))[0], run(small, pad(rows))[0]
+    kept = [len(set(one) & set(other)) / 20 for one, other in zip(items, fewer, strict=True) if one[0] >= 0]
+    assert np.mean(kept) > 0.8
 
 
 def test_the_file_names_its_items_and_its_model(tmp_path: Path) -> None:

@@ -76,8 +76,11 @@ class GraphBuilder:
         return self.apply("Range", np.int64(0), n, np.int64(1))
 
     def score_items(self, queries: str, table: str) -> str:
-        """(B, N) products of query vectors (B, D) and item vectors (N, D), without a transposed copy of the table."""
-        return self.apply("Gemm", queries, table, transB=1)
+        """(B, N) products of query vectors (B, D) and item vectors (N, D).
+
+        With Gemm, which needs no transposed table, a quantized file would have the table twice.
+        """
+        return self.apply("MatMul", queries, self.transpose(table, 1, 0))
 
     def name_output(self, value: str, name: str) -> None:
         """Give a value the name of an output."""

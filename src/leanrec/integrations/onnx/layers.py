@@ -73,27 +73,25 @@ class GraphLayers:
     def apply_block_to_last(self, x: str, mask: str, n_heads: int) -> str:
         """What ``apply_block`` gives for the last row, with a mask (B, W) of the rows that it reads: (B, D).
 
-        The matrices of keys and values are applied to one row, as in ``kernels.layers.transformer``.
+        The matrices of keys and values are applied to one row of each head, as in ``kernels.layers.transformer``. They stay
+        matrices, with zeros for the other heads in what they are multiplied with: ONNX Runtime cannot run matrices for each
+        head after it has quantized their columns.
         """
         graph, D = self.graph, self["out.weight"].shape[0]
-        width = D // n_heads
         normed = self.apply_norm("norm1", x)
         (_, query), (_, key), (_, value) = self._split_projection(n_heads)
+        of_head = np.repeat(np.eye(n_heads, dtype=np.float32), D // n_heads, axis=1)  # (n_heads, D)
         queries = self.apply_matrix("query", take_last(graph, normed), *query)
-        folded = graph.apply(
-            "MatMul",
-            graph.reshape(queries, 0, n_heads, 1, width),
-            self.store("key.weight", key[0].reshape(n_heads, width, D)),
-        )
-        rows = graph.apply("Unsqueeze", normed, np.array([1]))
-        products = graph.apply("MatMul", folded, graph.transpose(rows, 0, 1, 3, 2))
-        weights = self._softmax(products, graph.apply("Unsqueeze", mask, np.array([1, 2])))
-        by_head = np.ascontiguousarray(value[0].reshape(n_heads, width, D).transpose(0, 2, 1))
-        summed = graph.apply("MatMul", graph.apply("MatMul", weights, rows), self.store("value.weight", by_head))
-        attended = graph.apply("Add", graph.reshape(summed, 0, D), self.store("value.bias", value[1]))
+        by_head = graph.apply("Mul", graph.apply("Unsqueeze", queries, np.array([1])), of_head)
+        folded = self.apply_matrix("key", by_head, key[0].T)
+        products = graph.apply("MatMul", folded, graph.transpose(normed, 0, 2, 1))
+        weights = self._softmax(products, graph.apply("Unsqueeze", mask, np.array([1])))
+        summed = self.apply_matrix("value", graph.apply("MatMul", weights, normed), value[0])
+        joined = graph.apply("ReduceSum", graph.apply("Mul", summed, of_head), np.array([1]), keepdims=0)
+        attended = graph.apply("Add", joined, self.store("value.bias", value[1]))
         return self._add_mlp(take_last(graph, x), attended)
 
-    def _split_projection(self, n_heads: int) -> list[tuple[str, tuple[NDArray[Any], NDArray[Any] | None]]]:
+    def _split_projection(self, n_heads: int) -> list[tuple[str, tuple[NDArray[Any], Any]]]:
         """Names, matrices and biases of queries, keys and values. Queries are scaled, and the bias of keys changes nothing."""
         D = self["out.weight"].shape[0]
         scale = np.float32((D // n_heads) ** -0.5)
