@@ -92,7 +92,7 @@ _HOMES = {
     "features.temporal": "leanrec.features.temporal",
     "features.text": "leanrec.features.text",
     "features.topics": "leanrec.features.topics",
-    "fields": "leanrec.nn.fields",
+    "fields": "leanrec.kernels.layers.field_layers",
     "ctr.models": "leanrec.models.ctr.core.models",
     "ctr.rows": "leanrec.models.ctr.core.rows",
     "ctr.examples": "leanrec.models.ctr.core.examples",

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
+import torch
 
 from conftest import STRINGS, make_dataset
 from contracts.estimator import EstimatorContract, OddDataContract
@@ -13,7 +15,11 @@ from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.data.table import Table
 from leanrec.errors import DataError, SettingError
 from leanrec.models.ctr.core.examples import RowSpec
-from leanrec.models.ctr.core.training import mean_auc
+from leanrec.models.ctr.core.models import RowModel
+from leanrec.models.ctr.core.rows import FieldRows
+from leanrec.models.ctr.core.settings import CTRSettings
+from leanrec.models.ctr.core.training import mean_auc, to_batch
+from leanrec.nn.arrays import to_arrays
 from leanrec.protocols import Extendable, Ranker
 from leanrec.run import Run
 from leanrec.types import Candidates, Queries, empty_csr
@@ -37,8 +43,37 @@ def crossed_table(n: int, seed: int = 0) -> Table:
 SPEC = RowSpec(categories=("color", "size"), numbers=("noise",))
 
 
+def check_network(settings: CTRSettings) -> None:
+    """A model with random weights must give the probabilities of its network, and know the names and shapes of the weights."""
+    rng = np.random.default_rng(5)
+    bag = sp.csr_array(sp.random(40, 6, 0.3, format="csr", dtype=np.float32, random_state=rng))
+    numbers = rng.normal(size=(40, 2)).astype(np.float32)
+    codes = tuple((rng.integers(0, size, 40), size) for size in (5, 3))
+    for rows in (
+        FieldRows.from_columns(40, codes=codes),
+        FieldRows.from_columns(40, codes=codes, bags=(bag,), numbers=numbers),
+    ):
+        torch.manual_seed(2)
+        network = settings.build_network((rows.fields,), 2).eval()
+        for weight in (*network.parameters(), *network.buffers()):
+            if weight.is_floating_point():
+                weight.data += 0.3 * torch.rand_like(weight)
+        weights = to_arrays(network)
+        assert settings.weight_shapes((rows.fields,), 2) == {name: each.shape for name, each in weights.items()}
+        with torch.inference_mode():
+            slow = network.predict_logits(network.embed(0, to_batch(rows, torch.device("cpu")))).sigmoid().numpy()
+        model = RowModel(settings, (rows.fields,), 2, weights)
+        model.check_state()
+        np.testing.assert_allclose(model.predict(rows), slow, atol=1e-5)
+
+
 class CTRContract(EstimatorContract, OddDataContract):
     """Subclass it as ``TestDeepFM``."""
+
+    @pytest.mark.parametrize("batch_norm", [True, False])
+    def test_probabilities_equal_those_of_the_network(self, *, batch_norm: bool) -> None:
+        dropout = 0.2 if batch_norm else 0.0
+        check_network(dataclasses.replace(self.estimator, hidden_sizes=(8, 4), batch_norm=batch_norm, dropout=dropout))
 
     def test_known_user_has_more_than_a_history(self, model: Any, dataset: Dataset) -> None:
         known = dataset.queries(np.zeros(1, np.int32))

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from leanrec.kernels.layers.field_layers import FieldSizes
 from leanrec.nn import fields as of_fields
 from leanrec.nn.fields import (
     MLP,
@@ -12,7 +13,6 @@ from leanrec.nn.fields import (
     FieldBag,
     FieldBatch,
     FieldEmbedding,
-    FieldSizes,
     dot_interactions,
     factorization_machine,
 )

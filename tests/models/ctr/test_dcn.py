@@ -1,6 +1,6 @@
 """DCN: the contract."""
 
-from contracts.ctr import SPEC, CTRContract, crossed_table
+from contracts.ctr import SPEC, CTRContract, check_network, crossed_table
 from leanrec.models.ctr.core.training import mean_auc
 from leanrec.models.ctr.dcn import DCN
 from leanrec.run import Run
@@ -27,3 +27,7 @@ def test_the_low_rank_mixture_learns_products_too() -> None:
     )
     model = settings.fit_rows(examples, Run(seed=1, threads=1))
     assert mean_auc(examples.labels, model.predict(examples.rows)) > 0.9
+
+
+def test_the_low_rank_mixture_is_computed_as_by_its_network() -> None:
+    check_network(DCN(embedding_dim=3, hidden_sizes=(4,), rank=2, n_experts=3))

@@ -4,8 +4,9 @@ import numpy as np
 import torch
 
 from contracts.ctr import CTRContract
+from leanrec.kernels.layers.field_layers import FieldSizes
 from leanrec.models.ctr.deepfm import DeepFM
-from leanrec.nn.fields import FieldBatch, FieldSizes
+from leanrec.nn.fields import FieldBatch
 
 
 class TestDeepFM(CTRContract):

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from contracts.ctr import CTRContract
+from contracts.ctr import CTRContract, check_network
 from leanrec.errors import SettingError
+from leanrec.kernels.layers.field_layers import FieldSizes
 from leanrec.models.ctr.dlrm import DLRM
-from leanrec.nn.fields import FieldBatch, FieldSizes
+from leanrec.nn.fields import FieldBatch
 
 
 class TestDLRM(CTRContract):
@@ -29,3 +30,7 @@ def test_top_mlp_takes_numbers_and_products() -> None:
 def test_single_field_is_refused() -> None:
     with pytest.raises(SettingError, match="two fields"):
         DLRM().build_network((FieldSizes(sizes=(5,)),), 1)
+
+
+def test_the_model_reads_vectors_as_its_network_does() -> None:
+    check_network(DLRM(embedding_dim=3, hidden_sizes=(4,), bottom_sizes=(), concat_embeddings=True))

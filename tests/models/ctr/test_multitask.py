@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from conftest import make_dataset
-from contracts.ctr import SPEC, CTRContract, crossed_table
+from contracts.ctr import SPEC, CTRContract, check_network, crossed_table
 from contracts.estimator import concat_events
 from leanrec.data.dataset import Dataset
 from leanrec.data.table import Table
@@ -75,17 +75,23 @@ def test_task_exponents_move_recommendations_to_purchases() -> None:
 
 
 def test_score_is_the_log_of_a_weighted_product() -> None:
-    logits = torch.tensor([[0.7, 0.3, -1.0], [-0.4, 2.0, 0.5]])
-    p = torch.sigmoid(logits)
-    any_event, one, other = p.T
-    torch.testing.assert_close(
-        MultiTask(task_exponents=(1, 2)).combine_logits(logits), torch.log(any_event * one * other**2)
+    logits = np.array([[0.7, 0.3, -1.0], [-0.4, 2.0, 0.5]], np.float32)
+    any_event, one, other = (1 / (1 + np.exp(-logits))).T
+    for settings, expected in (
+        (MultiTask(task_exponents=(1, 2)), any_event * one * other**2),
+        (MultiTask(), (any_event * one * any_event * other) ** 0.5),
+        (MultiTask(task_exponents=(0, 0)), any_event),
+    ):
+        np.testing.assert_allclose(settings.combine_logits(logits), np.log(expected), rtol=1e-5)
+    found = MultiTask(task_exponents=(3,)).combine_logits(logits[:, :1])
+    np.testing.assert_allclose(found, np.log(any_event), rtol=1e-5)
+
+
+@pytest.mark.parametrize("pairwise_terms", [True, False])
+def test_a_shared_bottom_is_computed_as_by_its_network(*, pairwise_terms: bool) -> None:
+    check_network(
+        MultiTask(embedding_dim=3, hidden_sizes=(4,), sharing="bottom", pairwise_terms=pairwise_terms, tower_size=3)
     )
-    torch.testing.assert_close(
-        MultiTask().combine_logits(logits), torch.log((any_event * one * any_event * other) ** 0.5)
-    )
-    torch.testing.assert_close(MultiTask(task_exponents=(0, 0)).combine_logits(logits), torch.log(any_event))
-    torch.testing.assert_close(MultiTask(task_exponents=(3,)).combine_logits(logits[:, :1]), torch.log(any_event))
 
 
 @pytest.mark.parametrize("sharing", ["experts", "bottom"])

@@ -67,6 +67,16 @@ class NamedLayers:
         product: Float32Array = x @ self.transpose(name) if isinstance(weight, np.ndarray) else weight.score(x)
         return product
 
+    def take_rows(self, name: str, rows: NDArray[Any]) -> Float32Array:
+        """Rows of a table (F, D), by an array of their numbers of any shape: (…, D). Of codes these rows alone are decoded."""
+        table: Any = self.weights[self.prefix + name]
+        if isinstance(table, np.ndarray):
+            taken: Float32Array = table[rows]
+            return taken
+        chosen, places = np.unique(rows, return_inverse=True)
+        decoded: Float32Array = table.decode(chosen)[places.reshape(rows.shape)]
+        return decoded
+
     def sum_rows(self, name: str, x: CSR) -> Float32Array:
         """X · table for sparse x (R, F) and a table (F, D), of which the rows with an entry are read."""
         table: Any = self.weights[self.prefix + name]

@@ -5,20 +5,18 @@ Web-scale Learning to Rank Systems", WWW 2021.
 """
 
 import dataclasses
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
+import numpy as np
 
-from leanrec.data.dataset import Dataset
-from leanrec.data.splits.evaluation_set import EvaluationSet
-from leanrec.finiteness import require_finite
-from leanrec.models.ctr.core.examples import LabeledRows
-from leanrec.models.ctr.core.models import FieldModel, RowModel
+from leanrec.kernels.layers.field_layers import FieldBlock, FieldSizes, apply_cross_layers, cross_shapes, field_shapes
+from leanrec.kernels.layers.named_layers import NamedLayers, linear_shapes
 from leanrec.models.ctr.core.settings import CTRSettings
-from leanrec.models.ctr.core.training import fit_events, fit_rows
-from leanrec.nn.fields import MLP, CrossLayers, FieldNetwork, FieldSizes, FieldVectors
-from leanrec.run import Run
 from leanrec.settings import setting
+from leanrec.types import Float32Array
+
+if TYPE_CHECKING:
+    from leanrec.nn.fields import FieldNetwork
 
 __all__ = ["DCN"]
 
@@ -39,38 +37,25 @@ class DCN(CTRSettings):
         1, at_least=1, doc="Low-rank matrices per cross layer, mixed by a gate; used with a rank only."
     )
 
-    def build_network(self, sides: tuple[FieldSizes, ...], n_tasks: int) -> FieldNetwork:
-        """The network with fresh weights."""
-        return _DCNNetwork(self, sides, n_tasks)
+    def build_network(self, sides: tuple[FieldSizes, ...], n_tasks: int) -> "FieldNetwork":
+        """The network with fresh weights, for training with torch."""
+        from leanrec.models.ctr.core.networks.dcn import DCNNetwork  # noqa: PLC0415 - torch is optional
 
-    @require_finite
-    def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> FieldModel:
-        """Train on positive events against sampled items without interaction.
+        return DCNNetwork(self, sides, n_tasks)
 
-        With ``patience`` the validation score is NDCG@10 on 300 queries of ``valid``; if that is None, on the latest item of 5 % of the
-        users, which is then left out of training.
-        """
-        return fit_events(self, data, run, valid)
+    def weight_shapes(self, sides: tuple[FieldSizes, ...], n_tasks: int) -> dict[str, tuple[int, ...]]:
+        """Shapes of the weights of that network, by name."""
+        width = sum(side.n_fields * self.embedding_dim + side.numbers for side in sides)
+        return (
+            field_shapes(sides, self.embedding_dim)
+            | cross_shapes("cross", width, self.n_cross_layers, self.rank, self.n_experts)
+            | self.hidden_shapes("deep", width)
+            | linear_shapes("out", width + self.hidden_sizes[-1], n_tasks)
+        )
 
-    def fit_rows(self, examples: LabeledRows, run: Run = Run(), valid: LabeledRows | None = None) -> RowModel:
-        """Train on labeled rows.
-
-        With ``patience`` the validation score is the mean AUC of the tasks on ``valid``; if that is None, on a random tenth
-        of the rows, which is then left out of training. Raises DataError if there are no rows.
-        """
-        return fit_rows(self, examples, run, valid)
-
-
-class _DCNNetwork(FieldNetwork):
-    def __init__(self, settings: DCN, sides: tuple[FieldSizes, ...], n_tasks: int) -> None:
-        super().__init__(sides, settings.embedding_dim)
-        width = self.n_fields * settings.embedding_dim + self.n_numbers
-        self.cross = CrossLayers(width, settings.n_cross_layers, settings.rank, settings.n_experts)
-        self.deep = MLP(width, settings.hidden_sizes, dropout=settings.dropout, batch_norm=settings.batch_norm)
-        self.out = nn.Linear(width + self.deep.out_features, n_tasks)
-
-    def predict_logits(self, rows: FieldVectors) -> Tensor:
-        """(R, T) logits."""
-        x = torch.cat([rows.vectors.flatten(1), rows.numbers], 1)
-        logits: Tensor = self.out(torch.cat([self.cross(x), self.deep(x)], 1))
-        return logits
+    def predict_logits(self, layers: NamedLayers, rows: FieldBlock) -> Float32Array:
+        """(R, T) logits, computed without torch."""
+        x = rows.flatten()
+        crossed = apply_cross_layers(layers, "cross", x, self.n_cross_layers, self.rank)
+        deep = self.apply_hidden(layers, "deep", x, has_output=False)
+        return layers.apply_linear("out", np.concatenate([crossed, deep], axis=1))

@@ -4,21 +4,25 @@ Naumov et al., "Deep Learning Recommendation Model for Personalization and Recom
 """
 
 import dataclasses
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from leanrec.data.dataset import Dataset
-from leanrec.data.splits.evaluation_set import EvaluationSet
-from leanrec.errors import SettingError
-from leanrec.finiteness import require_finite
-from leanrec.models.ctr.core.examples import LabeledRows
-from leanrec.models.ctr.core.models import FieldModel, RowModel
+from leanrec.kernels.layers.field_layers import (
+    FieldBlock,
+    FieldSizes,
+    apply_mlp,
+    dot_interactions,
+    field_shapes,
+    mlp_shapes,
+)
+from leanrec.kernels.layers.named_layers import NamedLayers
 from leanrec.models.ctr.core.settings import CTRSettings
-from leanrec.models.ctr.core.training import fit_events, fit_rows
-from leanrec.nn.fields import MLP, FieldNetwork, FieldSizes, FieldVectors, dot_interactions
-from leanrec.run import Run
 from leanrec.settings import setting
+from leanrec.types import Float32Array
+
+if TYPE_CHECKING:
+    from leanrec.nn.fields import FieldNetwork
 
 __all__ = ["DLRM"]
 
@@ -40,53 +44,27 @@ class DLRM(CTRSettings):
         False, doc="Feed the field vectors to the top MLP too, beside the vector of the numbers and the products."
     )
 
-    def build_network(self, sides: tuple[FieldSizes, ...], n_tasks: int) -> FieldNetwork:
-        """The network with fresh weights. Raises SettingError if there are fewer than two vectors to multiply."""
-        return _DLRMNetwork(self, sides, n_tasks)
+    def build_network(self, sides: tuple[FieldSizes, ...], n_tasks: int) -> "FieldNetwork":
+        """The network with fresh weights, for training with torch. Raises SettingError if there are fewer than two vectors to multiply."""
+        from leanrec.models.ctr.core.networks.dlrm import DLRMNetwork  # noqa: PLC0415 - torch is optional
 
-    @require_finite
-    def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> FieldModel:
-        """Train on positive events against sampled items without interaction.
+        return DLRMNetwork(self, sides, n_tasks)
 
-        With ``patience`` the validation score is NDCG@10 on 300 queries of ``valid``; if that is None, on the latest item of 5 % of the
-        users, which is then left out of training.
-        """
-        return fit_events(self, data, run, valid)
+    def weight_shapes(self, sides: tuple[FieldSizes, ...], n_tasks: int) -> dict[str, tuple[int, ...]]:
+        """Shapes of the weights of that network, by name."""
+        n_numbers, D = sum(side.numbers for side in sides), self.embedding_dim
+        count = sum(side.n_fields for side in sides) + bool(n_numbers)
+        n_direct = count if self.concat_embeddings else int(bool(n_numbers))
+        bottom = mlp_shapes("bottom", n_numbers, self.bottom_sizes, D) if n_numbers else {}
+        top = self.hidden_shapes("top", count * (count - 1) // 2 + n_direct * D, n_tasks)
+        return field_shapes(sides, D) | bottom | top
 
-    def fit_rows(self, examples: LabeledRows, run: Run = Run(), valid: LabeledRows | None = None) -> RowModel:
-        """Train on labeled rows.
-
-        With ``patience`` the validation score is the mean AUC of the tasks on ``valid``; if that is None, on a random tenth
-        of the rows, which is then left out of training. Raises DataError if there are no rows.
-        """
-        return fit_rows(self, examples, run, valid)
-
-
-class _DLRMNetwork(FieldNetwork):
-    def __init__(self, settings: DLRM, sides: tuple[FieldSizes, ...], n_tasks: int) -> None:
-        super().__init__(sides, settings.embedding_dim)
-        self.bottom = MLP(self.n_numbers, settings.bottom_sizes, settings.embedding_dim) if self.n_numbers else None
-        count = self.n_fields + bool(self.n_numbers)
-        if count < 2:
-            raise SettingError(
-                f"DLRM must have two fields, or one field and numbers. Got {self.n_fields} fields and "
-                f"{self.n_numbers} numbers; add columns, or choose WideDeep."
-            )
-        self.concat_embeddings = settings.concat_embeddings
-        n_direct = count if self.concat_embeddings else int(bool(self.n_numbers))
-        self.top = MLP(
-            count * (count - 1) // 2 + n_direct * settings.embedding_dim,
-            settings.hidden_sizes,
-            n_tasks,
-            dropout=settings.dropout,
-            batch_norm=settings.batch_norm,
-        )
-
-    def predict_logits(self, rows: FieldVectors) -> Tensor:
-        """(R, T) logits."""
-        vectors = rows.vectors
-        if self.bottom is not None:
-            vectors = torch.cat([self.bottom(rows.numbers)[:, None], vectors], 1)
-        direct = vectors if self.concat_embeddings else vectors[:, : int(self.bottom is not None)]
-        logits: Tensor = self.top(torch.cat([direct.flatten(1), dot_interactions(vectors)], 1))
-        return logits
+    def predict_logits(self, layers: NamedLayers, rows: FieldBlock) -> Float32Array:
+        """(R, T) logits, computed without torch."""
+        vectors, has_numbers = rows.vectors, bool(rows.numbers.shape[1])
+        if has_numbers:
+            number = apply_mlp(layers, "bottom", np.ascontiguousarray(rows.numbers), len(self.bottom_sizes))
+            vectors = np.concatenate([number[:, None], vectors], axis=1)
+        direct = vectors if self.concat_embeddings else vectors[:, : int(has_numbers)]
+        x = np.concatenate([direct.reshape(len(vectors), -1), dot_interactions(vectors)], axis=1)
+        return self.apply_hidden(layers, "top", x)

@@ -7,25 +7,28 @@ He, "DeepFM", IJCAI 2017.
 """
 
 import dataclasses
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from leanrec.data.dataset import Dataset
-from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.errors import SettingError
-from leanrec.finiteness import require_finite
-from leanrec.models.ctr.core.examples import LabeledRows
-from leanrec.models.ctr.core.models import FieldModel, RowModel
+from leanrec.kernels.layers.field_layers import (
+    FieldBlock,
+    FieldSizes,
+    apply_mlp,
+    field_shapes,
+    mlp_shapes,
+    pairwise_products,
+    softmax,
+)
+from leanrec.kernels.layers.named_layers import NamedLayers, linear_shapes
 from leanrec.models.ctr.core.settings import CTRSettings
-from leanrec.models.ctr.core.training import fit_events, fit_rows
-from leanrec.nn.fields import MLP, FieldNetwork, FieldSizes, FieldVectors, pairwise_products
-from leanrec.run import Run
 from leanrec.settings import setting
 from leanrec.types import Float32Array
+
+if TYPE_CHECKING:
+    from leanrec.nn.fields import FieldNetwork
 
 __all__ = ["MultiTask"]
 
@@ -70,9 +73,46 @@ class MultiTask(CTRSettings):
         "geometric mean of all (1 / T each), zeros by the probability of any event.",
     )
 
-    def build_network(self, sides: tuple[FieldSizes, ...], n_tasks: int) -> FieldNetwork:
-        """The network with fresh weights."""
-        return _MultiTaskNetwork(self, sides, n_tasks)
+    def build_network(self, sides: tuple[FieldSizes, ...], n_tasks: int) -> "FieldNetwork":
+        """The network with fresh weights, for training with torch."""
+        from leanrec.models.ctr.core.networks.multitask import MultiTaskNetwork  # noqa: PLC0415 - torch is optional
+
+        return MultiTaskNetwork(self, sides, n_tasks)
+
+    def weight_shapes(self, sides: tuple[FieldSizes, ...], n_tasks: int) -> dict[str, tuple[int, ...]]:
+        """Shapes of the weights of that network, by name."""
+        D, pairs = self.embedding_dim, self.pairwise_terms
+        width = sum(side.n_fields * D + side.numbers for side in sides)
+        shapes = field_shapes(sides, D + n_tasks * pairs)
+        for i in range(self.n_experts if self.sharing == "experts" else 1):
+            shapes |= self.hidden_shapes(f"experts.{i}", width)
+        for i in range(n_tasks):
+            if self.sharing == "experts":
+                shapes |= linear_shapes(f"gates.{i}", width, self.n_experts)
+            shapes |= mlp_shapes(f"towers.{i}", self.hidden_sizes[-1], (self.tower_size,), 1)
+        return shapes | (linear_shapes("pairs", D, n_tasks, bias=False) if pairs else {})
+
+    def predict_logits(self, layers: NamedLayers, rows: FieldBlock) -> Float32Array:
+        """(R, T) logits, computed without torch."""
+        D, is_mixture = self.embedding_dim, self.sharing == "experts"
+        vectors = rows.vectors[..., :D]
+        x, weights = FieldBlock(vectors, rows.numbers).flatten(), rows.vectors[..., D:]
+        shared = [
+            self.apply_hidden(layers, f"experts.{i}", x, has_output=False)
+            for i in range(self.n_experts if is_mixture else 1)
+        ]
+        columns, task = [], 0
+        while f"towers.{task}.0.weight" in layers.weights:
+            mixed = shared[0]
+            if is_mixture:
+                gates = softmax(layers.apply_linear(f"gates.{task}", x))
+                mixed = np.einsum("re,erw->rw", gates, np.stack(shared))
+            columns.append(apply_mlp(layers, f"towers.{task}", mixed, 1))
+            task += 1
+        logits = np.concatenate(columns, axis=1)
+        if self.pairwise_terms:
+            logits += layers.apply_linear("pairs", pairwise_products(vectors)) + weights.sum(axis=1)
+        return logits
 
     def task_names(self, data: Dataset) -> tuple[str, ...]:
         """Any event, and each type of positive event if there are several.
@@ -93,57 +133,11 @@ class MultiTask(CTRSettings):
         """(1 + T,) weights of the losses; 1 for any event."""
         return np.array([1.0] + [self.task_weight] * (n_tasks - 1), np.float32)
 
-    def combine_logits(self, logits: Tensor) -> Tensor:
+    def combine_logits(self, logits: Float32Array) -> Float32Array:
         """(R,) log p(any) + Σ exponentₜ · log p(type t | any), from logits (R, 1 + T)."""
-        log_p = F.logsigmoid(logits)
-        if log_p.shape[1] == 1:
-            return log_p[:, 0]
+        log_p = -np.logaddexp(np.float32(0), -logits)
         n_types = log_p.shape[1] - 1
-        return log_p[:, 0] + log_p[:, 1:] @ logits.new_tensor(self.task_exponents or (1 / n_types,) * n_types)
-
-    @require_finite
-    def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> FieldModel:
-        """Train on positive events against sampled items without interaction.
-
-        With ``patience`` the validation score is NDCG@10 on 300 queries of ``valid``; if that is None, on the latest item of 5 % of the
-        users, which is then left out of training.
-        """
-        return fit_events(self, data, run, valid)
-
-    def fit_rows(self, examples: LabeledRows, run: Run = Run(), valid: LabeledRows | None = None) -> RowModel:
-        """Train on labeled rows, with one column of labels per task.
-
-        With ``patience`` the validation score is the mean AUC of the tasks on ``valid``; if that is None, on a random tenth
-        of the rows, which is then left out of training. Raises DataError if there are no rows.
-        """
-        return fit_rows(self, examples, run, valid)
-
-
-class _MultiTaskNetwork(FieldNetwork):
-    def __init__(self, settings: MultiTask, sides: tuple[FieldSizes, ...], n_tasks: int) -> None:
-        # The linear weights of each task are the last cells of every vector.
-        self.n_linear = n_tasks if settings.pairwise_terms else 0
-        super().__init__(sides, settings.embedding_dim + self.n_linear)
-        width = self.n_fields * settings.embedding_dim + self.n_numbers
-        is_mixture = settings.sharing == "experts"
-        self.experts = nn.ModuleList(
-            MLP(width, settings.hidden_sizes, dropout=settings.dropout, batch_norm=settings.batch_norm)
-            for _ in range(settings.n_experts if is_mixture else 1)
-        )
-        self.gates = nn.ModuleList(nn.Linear(width, settings.n_experts) for _ in range(n_tasks if is_mixture else 0))
-        self.towers = nn.ModuleList(MLP(settings.hidden_sizes[-1], (settings.tower_size,), 1) for _ in range(n_tasks))
-        self.pairs = nn.Linear(settings.embedding_dim, n_tasks, bias=False) if settings.pairwise_terms else None
-        if self.pairs is not None:
-            nn.init.ones_(self.pairs.weight)
-
-    def predict_logits(self, rows: FieldVectors) -> Tensor:
-        """(R, T) logits."""
-        vectors = rows.vectors[..., : rows.vectors.shape[-1] - self.n_linear]
-        x = torch.cat([vectors.flatten(1), rows.numbers], 1)
-        shared = torch.stack([expert(x) for expert in self.experts], 1)
-        mixed = [torch.einsum("re,rew->rw", gate(x).softmax(1), shared) for gate in self.gates]
-        inputs = mixed or [shared[:, 0]] * len(self.towers)
-        logits = torch.cat([tower(each) for tower, each in zip(self.towers, inputs, strict=True)], 1)
-        if self.pairs is not None:
-            logits = logits + self.pairs(pairwise_products(vectors)) + rows.vectors[..., -self.n_linear :].sum(1)
-        return logits
+        if not n_types:
+            return np.asarray(log_p[:, 0], np.float32)
+        exponents = np.array(self.task_exponents or (1 / n_types,) * n_types, np.float32)
+        return np.asarray(log_p[:, 0] + log_p[:, 1:] @ exponents, np.float32)

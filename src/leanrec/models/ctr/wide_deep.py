@@ -4,22 +4,15 @@ Cheng et al., "Wide & Deep Learning for Recommender Systems", DLRS 2016.
 """
 
 import dataclasses
+from typing import ClassVar
 
-from leanrec.data.dataset import Dataset
-from leanrec.data.splits.evaluation_set import EvaluationSet
-from leanrec.finiteness import require_finite
-from leanrec.models.ctr.core.examples import LabeledRows
-from leanrec.models.ctr.core.models import FieldModel, RowModel
-from leanrec.models.ctr.core.settings import CTRSettings
-from leanrec.models.ctr.core.training import fit_events, fit_rows
-from leanrec.nn.fields import FieldNetwork, FieldSizes, WideAndDeepNetwork
-from leanrec.run import Run
+from leanrec.models.ctr.core.wide_and_deep import WideAndDeepSettings
 
 __all__ = ["WideDeep"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class WideDeep(CTRSettings):
+class WideDeep(WideAndDeepSettings):
     """Sum of a linear part over all values and an MLP over the field vectors.
 
     This is DeepFM without the factorization machine. The paper's wide part also has hand-made crosses of fields; here
@@ -31,31 +24,4 @@ class WideDeep(CTRSettings):
     candidates.
     """
 
-    def build_network(self, sides: tuple[FieldSizes, ...], n_tasks: int) -> FieldNetwork:
-        """The network with fresh weights."""
-        return WideAndDeepNetwork(
-            sides,
-            self.embedding_dim,
-            self.hidden_sizes,
-            n_tasks,
-            fm=False,
-            dropout=self.dropout,
-            batch_norm=self.batch_norm,
-        )
-
-    @require_finite
-    def fit(self, data: Dataset, run: Run = Run(), valid: EvaluationSet | None = None) -> FieldModel:
-        """Train on positive events against sampled items without interaction.
-
-        With ``patience`` the validation score is NDCG@10 on 300 queries of ``valid``; if that is None, on the latest item of 5 % of the
-        users, which is then left out of training.
-        """
-        return fit_events(self, data, run, valid)
-
-    def fit_rows(self, examples: LabeledRows, run: Run = Run(), valid: LabeledRows | None = None) -> RowModel:
-        """Train on labeled rows.
-
-        With ``patience`` the validation score is the mean AUC of the tasks on ``valid``; if that is None, on a random tenth
-        of the rows, which is then left out of training. Raises DataError if there are no rows.
-        """
-        return fit_rows(self, examples, run, valid)
+    HAS_PAIRS: ClassVar[bool] = False

@@ -1,21 +1,22 @@
-"""Fitted CTR models: scoring, reranking and explanations."""
+"""Fitted CTR models: scoring, reranking and explanations. They need no torch."""
 
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import numpy as np
-import torch
+import scipy.special
 from numpy.typing import NDArray
 
 from leanrec.data.table import Table
 from leanrec.errors import DataError, SettingError
-from leanrec.field_checks import SharedSizes
+from leanrec.field_checks import SharedSizes, check_array_shapes
+from leanrec.kernels.layers.field_layers import FieldBlock, FieldSizes, embed_fields
+from leanrec.kernels.layers.named_layers import NamedLayers
+from leanrec.kernels.threads import run_in_threads
 from leanrec.models.ctr.core.rows import ContentEncoder, FieldRows, QueryEncoder
 from leanrec.models.ctr.core.settings import CTRSettings
-from leanrec.nn.arrays import check_weights, load_arrays
-from leanrec.nn.fields import FieldNetwork, FieldSizes, FieldVectors, concat_fields
 from leanrec.protocols import Explanation, rank_contributions
 from leanrec.training.histories import leave_one_out, sum_score_drops
 from leanrec.types import Candidates, Float32Array, Int32Array, Queries
@@ -24,44 +25,57 @@ __all__ = ["ITEM_SIDE", "QUERY_SIDE", "FieldModel", "FieldScorer", "RowModel", "
 
 # The two sides of a network trained on events.
 QUERY_SIDE, ITEM_SIDE = 0, 1
+# Counts among the weights, which are whole numbers.
+_COUNTERS = "num_batches_tracked"
 # Pairs per block, so that the activations stay in the cache.
 _BLOCK = 8_192
 
 
-def predict_logits(network: FieldNetwork, rows: FieldRows) -> Float32Array:
+def predict_logits(settings: CTRSettings, layers: NamedLayers, rows: FieldRows) -> Float32Array:
     """(E, T) logits of rows with all fields on one side."""
-    device = next(network.parameters()).device
     out = []
-    with torch.inference_mode():
-        for start in range(0, len(rows), _BLOCK):
-            block = rows.take(np.arange(start, min(start + _BLOCK, len(rows))))
-            out.append(network.predict_logits(network.embed(0, block.to_batch().to(device))).float().cpu().numpy())
+    for start in range(0, len(rows), _BLOCK):
+        block = rows.take(np.arange(start, min(start + _BLOCK, len(rows))))
+        out.append(settings.predict_logits(layers, _embed(layers, 0, block)))
     return np.concatenate(out) if out else np.zeros((0, 1), np.float32)
+
+
+def _embed(layers: NamedLayers, side: int, rows: FieldRows) -> FieldBlock:
+    """The vectors of rows of one side."""
+    return embed_fields(layers.within(f"sides.{side}"), rows.fields, rows.codes, rows.bags, rows.numbers)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _FittedNetwork:
-    """Weights of a network and what is needed to build it.
+    """Weights of a network and what is needed to compute with them.
 
     Attributes:
-        settings: settings of the fit, which also build the network.
+        settings: settings of the fit, which also compute the logits.
         sides: the fields of each side.
         n_tasks: T.
-        weights: by name.
+        weights: by name: arrays, and matrices in codes of `leanrec.compression`.
     """
 
     settings: CTRSettings
     sides: tuple[FieldSizes, ...]
     n_tasks: int
-    weights: Mapping[str, NDArray[Any]]
+    weights: Mapping[str, Any]
 
     def check_state(self) -> None:
         """Raise DataError unless the weights are those of the network."""
-        check_weights(lambda: self.settings.build_network(self.sides, self.n_tasks), self.weights)
+        shapes = self.settings.weight_shapes(self.sides, self.n_tasks)
+        check_array_shapes("The weights of the network", self.weights, shapes)
+        for name, weight in self.weights.items():
+            is_number = isinstance(weight, np.ndarray) and (weight.dtype.kind == "f") == name.endswith(_COUNTERS)
+            if name not in shapes or is_number:
+                raise DataError(
+                    f"The weights must have the names and the kinds of numbers of the network. Got {name!r}"
+                    f"{f' of {weight.dtype}' if is_number else ''}."
+                )
 
     @functools.cached_property
-    def _network(self) -> FieldNetwork:
-        return cast(FieldNetwork, load_arrays(self.settings.build_network(self.sides, self.n_tasks), self.weights))
+    def _layers(self) -> NamedLayers:
+        return NamedLayers(self.weights)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -72,23 +86,28 @@ class RowModel(_FittedNetwork):
         """(E, T) probability of each task. Raises DataError if the rows have other fields than those of the fit."""
         if rows.fields != self.sides[0]:
             raise DataError(f"The rows must have the fields of the fit, {self.sides[0]}. Got {rows.fields}.")
-        return np.asarray(1 / (1 + np.exp(-predict_logits(self._network, rows))), np.float32)
+        return np.asarray(scipy.special.expit(predict_logits(self.settings, self._layers, rows)), np.float32)
 
 
 class FieldScorer:
-    """Scores pairs of queries and items with a network."""
+    """Scores pairs of queries and items with the weights of a network."""
 
     def __init__(
-        self, network: FieldNetwork, settings: CTRSettings, query_encoder: QueryEncoder, items: FieldRows
+        self, layers: NamedLayers, settings: CTRSettings, query_encoder: QueryEncoder, items: FieldRows
     ) -> None:
-        self.network, self.settings, self.query_encoder, self.items = network, settings, query_encoder, items
-        self.device = next(network.parameters()).device
+        self.layers, self.settings, self.query_encoder, self.items = layers, settings, query_encoder, items
 
     @functools.cached_property
-    def item_vectors(self) -> FieldVectors:
+    def item_vectors(self) -> FieldBlock:
         """Field vectors of all items, computed once for all queries."""
-        with torch.inference_mode():
-            return self.network.embed(ITEM_SIDE, self.items.to_batch().to(self.device))
+        return _embed(self.layers, ITEM_SIDE, self.items)
+
+    def embed_items(self, rows: NDArray[Any]) -> FieldBlock:
+        """Field vectors of some items. Those of tables in codes are computed anew, which keeps the memory small."""
+        if all(isinstance(weight, np.ndarray) for weight in self.layers.weights.values()):
+            return _take(self.item_vectors, rows)
+        chosen, places = np.unique(rows, return_inverse=True)
+        return _take(_embed(self.layers, ITEM_SIDE, self.items.take(chosen)), places)
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         """(B, N), or (B, K) for the given items; zeros for unknown queries."""
@@ -102,18 +121,22 @@ class FieldScorer:
         known, k = np.flatnonzero(is_known), candidates.shape[1]
         if not out.size or not len(known):
             return out
-        with torch.inference_mode():
-            queries = self.network.embed(QUERY_SIDE, rows.take(known).to_batch().to(self.device))
-            flat = torch.empty(len(known) * k)
-            for start in range(0, len(flat), _BLOCK):
-                pairs = np.arange(start, min(start + _BLOCK, len(flat)))
-                item = torch.from_numpy(candidates[known[pairs // k], pairs % k].astype(np.int64)).to(self.device)
-                query = torch.from_numpy(pairs // k).to(self.device)
-                fields = concat_fields([queries.take(query), self.item_vectors.take(item)])
-                logits = self.network.predict_logits(fields).float()
-                flat[start : start + len(pairs)] = self.settings.combine_logits(logits).cpu()
-        out[known] = flat.numpy().reshape(len(known), k)
+        queries = _embed(self.layers, QUERY_SIDE, rows.take(known))
+        flat = np.empty(len(known) * k, np.float32)
+
+        def work(start: int) -> None:
+            pairs = np.arange(start, min(start + _BLOCK, len(flat)))
+            sides = _take(queries, pairs // k), self.embed_items(candidates[known[pairs // k], pairs % k])
+            fields = FieldBlock(*(np.concatenate(parts, axis=1) for parts in zip(*sides, strict=True)))
+            flat[pairs] = self.settings.combine_logits(self.settings.predict_logits(self.layers, fields))
+
+        run_in_threads(work, range(0, len(flat), _BLOCK))
+        out[known] = flat.reshape(len(known), k)
         return out
+
+
+def _take(block: FieldBlock, rows: NDArray[Any]) -> FieldBlock:
+    return FieldBlock(block.vectors[rows], block.numbers[rows])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -145,7 +168,7 @@ class FieldModel(_FittedNetwork):
 
     @functools.cached_property
     def _scorer(self) -> FieldScorer:
-        return FieldScorer(self._network, self.settings, self.query_encoder, self.items)
+        return FieldScorer(self._layers, self.settings, self.query_encoder, self.items)
 
     def score(self, queries: Queries, items: Int32Array | None = None) -> Float32Array:
         """Combined logits of each pair: (B, N), or (B, K) for ``items``; zeros if neither user nor history is known."""

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 from numpy.typing import NDArray
 
 from leanrec.data.dataset import Dataset
@@ -18,7 +17,7 @@ from leanrec.features.numeric import StandardScaler
 from leanrec.features.pipeline import FeatureBlock, FeatureSpec, FittedFeatures, default_text_feature
 from leanrec.field_checks import ArrayShape, SharedSizes, check_codes
 from leanrec.kernels.csr import concat_ranges
-from leanrec.nn.fields import FieldBag, FieldBatch, FieldSizes
+from leanrec.kernels.layers.field_layers import FieldSizes
 from leanrec.run import Run
 from leanrec.training.histories import PackedHistories
 from leanrec.types import CSR, Float32Array, Int32Array, Int64Array, Queries
@@ -115,19 +114,6 @@ class FieldRows:
             return self
         dropped = rng.random(self.codes.shape, dtype=np.float32) < share
         return dataclasses.replace(self, codes=np.where(dropped, np.int32(0), self.codes))
-
-    def to_batch(self) -> FieldBatch:
-        """The rows as tensors."""
-        bags = tuple(
-            FieldBag(
-                torch.from_numpy(bag.indices.astype(np.int64)),
-                torch.from_numpy(bag.indptr.astype(np.int64)),
-                torch.from_numpy(bag.data),
-            )
-            for bag in self.bags
-        )
-        numbers = np.ascontiguousarray(self.numbers, np.float32)
-        return FieldBatch(torch.from_numpy(self.codes.astype(np.int64)), bags, torch.from_numpy(numbers))
 
 
 def _take_bag(bag: CSR, rows: NDArray[Any], unknown: NDArray[np.bool_]) -> CSR:

@@ -21,24 +21,40 @@ from leanrec.data.dataset import Dataset
 from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.errors import DataError
 from leanrec.kernels.csr import concat_ranges
+from leanrec.kernels.layers.field_layers import FieldSizes
+from leanrec.kernels.layers.named_layers import NamedLayers
 from leanrec.models.ctr.core.examples import LabeledRows
 from leanrec.models.ctr.core.models import ITEM_SIDE, QUERY_SIDE, FieldModel, FieldScorer, RowModel, predict_logits
 from leanrec.models.ctr.core.rows import ContentEncoder, FieldRows, QueryEncoder, encode_items, has_order
 from leanrec.models.ctr.core.settings import CTRSettings
 from leanrec.nn.arrays import to_arrays
-from leanrec.nn.fields import FieldNetwork, FieldSizes, FieldVectors, concat_fields
+from leanrec.nn.fields import FieldBag, FieldBatch, FieldNetwork, FieldVectors, concat_fields
 from leanrec.run import Run
 from leanrec.training.early_stopping import hold_out, mean_ndcg_of_scores
 from leanrec.training.histories import PackedHistories
 from leanrec.training.trainer import TrainingObjective, limit_torch_threads, train
 from leanrec.types import Events, Float32Array, Int32Array, Int64Array
 
-__all__ = ["fit_events", "fit_rows", "mean_auc"]
+__all__ = ["fit_events", "fit_rows", "mean_auc", "to_batch"]
 
 # Validation queries: each is a pass over all items.
 _VALIDATION_QUERIES = 300
 # Share of labeled rows held out for validation.
 _VALIDATION_SHARE = 0.1
+
+
+def to_batch(rows: FieldRows, device: torch.device) -> FieldBatch:
+    """Rows as tensors."""
+    bags = tuple(
+        FieldBag(
+            torch.from_numpy(bag.indices.astype(np.int64)),
+            torch.from_numpy(bag.indptr.astype(np.int64)),
+            torch.from_numpy(bag.data),
+        )
+        for bag in rows.bags
+    )
+    numbers = np.ascontiguousarray(rows.numbers, np.float32)
+    return FieldBatch(torch.from_numpy(rows.codes.astype(np.int64)), bags, torch.from_numpy(numbers)).to(device)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -150,10 +166,8 @@ class _EventObjective:
         items, query_of, labels, weight = self._sample_examples(events, positions, rng)
         histories = events.histories_before(positions, self.settings.max_length)
         queries = self.query_encoder.encode(events.user[positions], events.time[positions], histories)
-        query_vectors = network.embed(QUERY_SIDE, queries.drop_codes(id_dropout, rng).to_batch().to(device))
-        item_vectors = network.embed(
-            ITEM_SIDE, self.items.take(items).drop_codes(id_dropout, rng).to_batch().to(device)
-        )
+        query_vectors = network.embed(QUERY_SIDE, to_batch(queries.drop_codes(id_dropout, rng), device))
+        item_vectors = network.embed(ITEM_SIDE, to_batch(self.items.take(items).drop_codes(id_dropout, rng), device))
         rows = concat_fields([query_vectors.take(torch.from_numpy(query_of).to(device)), item_vectors])
         task_weights = self.settings.task_weights(labels.shape[1])
         return _compute_loss(network, rows, labels, weight, task_weights, self.settings.l2)
@@ -194,7 +208,7 @@ class _RowObjective:
         network = cast(FieldNetwork, network)
         device = next(network.parameters()).device
         examples = self.examples.take(batch)
-        rows = network.embed(0, examples.rows.drop_codes(self.settings.id_dropout, rng).to_batch().to(device))
+        rows = network.embed(0, to_batch(examples.rows.drop_codes(self.settings.id_dropout, rng), device))
         task_weights = np.ones(examples.labels.shape[1], np.float32)
         return _compute_loss(network, rows, examples.labels, examples.weights, task_weights, self.settings.l2)
 
@@ -256,7 +270,7 @@ def fit_events(settings: CTRSettings, data: Dataset, run: Run, valid: Evaluation
     if valid is not None:
         sample = valid.take(np.sort(run.rng().permutation(len(valid))[:_VALIDATION_QUERIES]))
         score_network = lambda network: mean_ndcg_of_scores(  # noqa: E731
-            FieldScorer(network, settings, query_encoder, items).score, sample
+            FieldScorer(NamedLayers(to_arrays(network)), settings, query_encoder, items).score, sample
         )
     weights = _train_network(settings, sides, len(task_names), objective, run, score_network)
     return FieldModel(settings, sides, len(task_names), weights, query_encoder, items, content)
@@ -281,7 +295,9 @@ def fit_rows(settings: CTRSettings, examples: LabeledRows, run: Run, valid: Labe
         examples, valid = examples.take(np.flatnonzero(~is_valid)), examples.take(np.flatnonzero(is_valid))
     score_network = None
     if valid is not None:
-        score_network = lambda network: mean_auc(valid.labels, predict_logits(network, valid.rows))  # noqa: E731
+        score_network = lambda network: mean_auc(  # noqa: E731
+            valid.labels, predict_logits(settings, NamedLayers(to_arrays(network)), valid.rows)
+        )
     objective = _RowObjective(settings, examples)
     weights = _train_network(settings, (fields,), n_tasks, objective, run, score_network)
     return RowModel(settings, (fields,), n_tasks, weights)
