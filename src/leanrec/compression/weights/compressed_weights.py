@@ -55,13 +55,11 @@ def pack(model: Any, *, value_bits: int = 6) -> "CompressedWeights":
 
 
 def _find_packable(model: Any) -> tuple[str, Float32Array | CSR]:
-    """The weights of a model, which may also be on components and items, as those of SANSA are."""
-    try:
-        return find_weights(model)
-    except SettingError:
-        if not list_matrices(model, ("2 N", "N")):
-            raise
-    return find_weights(model, ("2 N", "N"))
+    """The weights of a model, which may also be on components and items, as those of SANSA are, or on items by their place."""
+    for sizes in (("2 N", "N"), ("M", "N")):
+        if list_matrices(model, sizes):
+            return find_weights(model, sizes)
+    return find_weights(model)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
