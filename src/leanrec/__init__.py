@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from leanrec.data.splits.split import split as split
     from leanrec.evaluation.compare import compare as compare
     from leanrec.evaluation.compression.compress import compress as compress
+    from leanrec.evaluation.compression.distill import distill as distill
     from leanrec.evaluation.cross_validation import cross_validate as cross_validate
     from leanrec.evaluation.evaluate import evaluate as evaluate
     from leanrec.evaluation.frontier.frontier import frontier as frontier
@@ -47,6 +48,7 @@ __getattr__, __dir__, __all__ = export_lazily(
         "leanrec.data.splits.split": ["Split", "split"],
         "leanrec.evaluation.compare": ["compare"],
         "leanrec.evaluation.compression.compress": ["compress"],
+        "leanrec.evaluation.compression.distill": ["distill"],
         "leanrec.evaluation.cross_validation": ["cross_validate"],
         "leanrec.evaluation.evaluate": ["evaluate"],
         "leanrec.evaluation.frontier.frontier": ["frontier"],

@@ -5,7 +5,20 @@ from typing import Annotated
 import typer
 
 import leanrec
-from leanrec.cli import compress, demo, doctor, evaluate, export, fit, frontier, ingest, models, recommend, tune
+from leanrec.cli import (
+    compress,
+    demo,
+    distill,
+    doctor,
+    evaluate,
+    export,
+    fit,
+    frontier,
+    ingest,
+    models,
+    recommend,
+    tune,
+)
 from leanrec.cli.serving import event_log, experiments, keys, refit, serve, versions
 
 __all__ = ["app"]
@@ -45,6 +58,7 @@ for command in (
     frontier.frontier,
     tune.tune,
     compress.compress,
+    distill.distill,
     export.export,
     recommend.recommend,
     recommend.similar,

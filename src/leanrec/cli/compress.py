@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from leanrec.protocols import Scorer
     from leanrec.run import Run
 
-__all__ = ["compress"]
+__all__ = ["compress", "hold_out"]
 
 # Loads a pipeline as a server does, and prints the resident bytes of the process.
 _LOAD = """
@@ -71,7 +71,7 @@ def compress(
         artifacts.check_free(out)
     pipeline, run = Pipeline.load(path), train.to_run()
     check_compressible(pipeline.model)
-    model, data, valid, test = _hold_out(pipeline, split, run)
+    model, data, valid, test = hold_out(pipeline, split, run)
     result = choose(model, data, valid, target, report=test, fallback=Popularity().fit(data), run=run)
     report = result.to_dict() | {"out": None}
     if out is not None and result.chosen.method is not None:
@@ -90,7 +90,7 @@ def compress(
         output.print_note(f"Saved to {out}. Try it: {command}")
 
 
-def _hold_out(
+def hold_out(
     pipeline: "Pipeline", options: SplitOptions, run: "Run"
 ) -> tuple["Scorer", "Dataset", "EvaluationSet", "EvaluationSet | None"]:
     """A model to measure with, its data, and events that it does not know: to choose by, and to report on if there are more."""

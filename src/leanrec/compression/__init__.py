@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from leanrec.compression.compressed_factors import compress_factors as compress_factors
     from leanrec.compression.compressed_neumf import CompressedNeuMF as CompressedNeuMF
     from leanrec.compression.compressed_neumf import compress_neumf as compress_neumf
+    from leanrec.compression.distillation import Distillation as Distillation
+    from leanrec.compression.distillation import Student as Student
     from leanrec.compression.factor_compression import FactorCompression as FactorCompression
     from leanrec.compression.methods import CompressionMethod as CompressionMethod
     from leanrec.compression.methods import count_parts as count_parts
@@ -36,6 +38,7 @@ __getattr__, __dir__, __all__ = export_lazily(
         "compressed_encoder": ["CompressedEncoder", "compress_encoder"],
         "compressed_factors": ["CompressedFactors", "compress_factors"],
         "compressed_neumf": ["CompressedNeuMF", "compress_neumf"],
+        "distillation": ["Distillation", "Student"],
         "factor_compression": ["FactorCompression"],
         "methods": ["CompressionMethod", "count_parts"],
         "network_compression": ["NetworkCompression", "cut_axes"],

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
         compare as compare,
     )
     from leanrec.evaluation.compression.compress import compress as compress
+    from leanrec.evaluation.compression.distill import DistillationResult as DistillationResult
+    from leanrec.evaluation.compression.distill import DistilledResult as DistilledResult
+    from leanrec.evaluation.compression.distill import distill as distill
     from leanrec.evaluation.compression.ranking_sample import MeasuredLists as MeasuredLists
     from leanrec.evaluation.compression.ranking_sample import RankingSample as RankingSample
     from leanrec.evaluation.compression.ranking_sample import RelativeLoss as RelativeLoss
@@ -79,6 +82,7 @@ __getattr__, __dir__, __all__ = export_lazily(
         "bootstrap": ["ConfidenceInterval"],
         "compare": ["ModelComparison", "PairedComparison", "compare"],
         "compression.compress": ["compress"],
+        "compression.distill": ["DistillationResult", "DistilledResult", "distill"],
         "compression.ranking_sample": ["MeasuredLists", "RankingSample", "RelativeLoss", "find_tail_items"],
         "compression.result": ["CompressedResult", "CompressionResult"],
         "compression.target": ["CompressionTarget"],
