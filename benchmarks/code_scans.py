@@ -1,4 +1,4 @@
-"""Searches of packed codes beside today's exact index and FAISS: time of one query and of a batch, and bytes of an item.
+"""Searches of packed codes beside today's exact index, FAISS and usearch: time of one query and of a batch, and bytes of an item.
 
     python benchmarks/code_scans.py [--items 1000000] [--dims 64] [--queries 50] [--rounds 5] [--vectors FILE.npz] [--quick]
 
@@ -58,7 +58,7 @@ def make_contestants(V: Float32Array, folder: Path) -> dict[str, Contestant]:
         codes, steps = quantize_uniformly(V, bits)
         rows = CodeRows.build(codes, np.asarray(steps, np.float16), bits, (2**bits - 1) / 2)
         found[f"codes of {bits} bits"] = Contestant(lambda Q, rows=rows: rows.top_k(Q, K)[0], rows.nbytes)  # type: ignore[misc]
-    return found | make_faiss(V)
+    return found | make_faiss(V) | make_usearch(V)
 
 
 def make_faiss(V: Float32Array) -> dict[str, Contestant]:
@@ -77,6 +77,25 @@ def make_faiss(V: Float32Array) -> dict[str, Contestant]:
         built.add(V)
         found[f"FAISS {kind}"] = Contestant(lambda Q, built=built: built.search(Q, K)[1], n * size)  # type: ignore[misc]
     return found
+
+
+def make_usearch(V: Float32Array) -> dict[str, Contestant]:
+    """The exact search of usearch in 8 bits with one step for all numbers, if it is installed."""
+    try:
+        from usearch.index import MetricKind, search
+    except ImportError:
+        return {}
+
+    def quantize(vectors: Float32Array) -> np.ndarray:
+        return np.asarray(np.rint(vectors * (127 / np.abs(vectors).max())), np.int8)
+
+    codes = quantize(V)
+
+    def find(Q: Float32Array) -> Int32Array:
+        found = search(codes, quantize(Q), K, MetricKind.IP, exact=True, threads=1)
+        return np.asarray(found.keys, np.int32).reshape(len(Q), K)
+
+    return {"usearch i8": Contestant(find, codes.nbytes)}
 
 
 def measure_alternately(contestants: dict[str, Contestant], tasks: list[Float32Array], rounds: int) -> dict[str, float]:
@@ -131,7 +150,11 @@ def main() -> None:
         tasks = [Q[at : at + 1] for at in range(args.queries)]
         size = f"{len(V):,} × {V.shape[1]}, k = {K}, {find_instruction_set()}"
         print_table(f"One query, {size}", measure_alternately(contestants, tasks, args.rounds), contestants, V, Q[:100])
-        ours = {name: each for name, each in contestants.items() if len(V) < 100_000 or not name.startswith("FAISS")}
+        ours = {
+            name: each
+            for name, each in contestants.items()
+            if len(V) < 100_000 or not name.startswith(("FAISS", "usearch"))
+        }
         seconds = measure_alternately(ours, [Q if len(V) < 100_000 else Q[:256]], min(args.rounds, 3))
         print_table(f"A batch of {len(Q) if len(V) < 100_000 else 256:,} queries, {size}", seconds, ours, V, Q[:100])
         index = MappedIndex.build(V)

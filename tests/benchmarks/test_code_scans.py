@@ -5,7 +5,8 @@ import numpy as np
 
 
 def test_exact_contestants_agree_and_bytes_are_counted(tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(code_scans, "make_faiss", lambda V: {})
+    for peers in ("make_faiss", "make_usearch"):
+        monkeypatch.setattr(code_scans, peers, lambda V: {})
     rng = np.random.default_rng(0)
     V, Q = (rng.standard_normal((n, 32), dtype=np.float32) for n in (900, 6))
     contestants = code_scans.make_contestants(V, tmp_path)
