@@ -1,14 +1,16 @@
-"""Ranking kept by compressed item vectors, by bytes for each item: leanrec's codes, FAISS, and narrower models fitted anew.
+"""Ranking kept by compressed item vectors, by bytes for each item: leanrec's codes, FAISS, usearch, and narrower models fitted anew.
 
-    python benchmarks/compressed_items.py [--part valid|test] [--base MODEL] [--users N] [--name NAME] [--quick]
+    python benchmarks/compressed_items.py [--part valid|test] [--base MODEL] [--users N] [--keep FOLDER [--kept]] [--name NAME] [--quick]
 
 The model is fitted once on Gowalla, and its item vectors are coded in every way. All codes are judged alike: users are embedded
 from the decoded items, and bytes are everything that this needs: codes, scales, codebooks, rotations and sums. The ridge of
 the narrower models is chosen on a sample of the users of valid. --part test: once, after every choice has been made.
+
+With --keep each contestant's lists are kept in a folder, so that a run that was stopped goes on where it was. --only FAMILY measures
+some families, repeatable; runs of other families may keep in the same folder at the same time. --kept measures nothing more.
 """
 
 import argparse
-import dataclasses
 import functools
 import re
 import time
@@ -19,17 +21,16 @@ from typing import Any
 import harness
 import numpy as np
 from harness import Claim, Comparison, Contestant
-from numpy.typing import NDArray
+from kept_lists import KeptLists
+from peer_codecs import DecodedCodes, list_peers
 from probe import pin_to_cores
 
 from leanrec.compression import AxesCodec, FactorCompression, ProductCodec, ScalarCodec, count_parts
-from leanrec.compression.vectors.codec import TiledCodes
 from leanrec.data import Dataset
 from leanrec.evaluation.compression.ranking_sample import METRICS, MeasuredLists, RankingSample, find_tail_items
 from leanrec.models import parse_model
 from leanrec.protocols import Scorer
 from leanrec.run import Run
-from leanrec.types import Float32Array
 
 BASE = "ials,embedding_dim=256,l2=0.7,epochs=8,relaxation=1"
 BUDGETS = (8, 16, 32, 64, 128, 256)
@@ -50,6 +51,7 @@ STYLES = {
     "FAISS PQ": ("#a8528a", "v"),
     "FAISS OPQ": ("#9c2f2f", "v"),
     "FAISS RaBitQ": ("#7a6a00", "D"),
+    "usearch": ("#1d1f23", "*"),
     "narrower, float32": ("#6b6b6b", "x"),
     "narrower, 8 bits": ("#6b6b6b", "+"),
 }
@@ -57,58 +59,6 @@ OURS = tuple(name for name in STYLES if "codes" in name)
 CAUSE = "Codes and codebooks are fitted by alternating least squares, which ends in a local minimum. Next: codebooks of two levels."
 Measured = dict[str, Any]
 Make = Callable[[Scorer, Dataset, Run], Scorer]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class DecodedCodes(TiledCodes):
-    """Vectors that another library has coded and decoded.
-
-    Attributes:
-        vectors: (N, D) decoded.
-        n_bytes: of the codes, and of what decodes them.
-    """
-
-    vectors: Float32Array
-    n_bytes: int
-
-    @property
-    def n_items(self) -> int:
-        """N."""
-        return len(self.vectors)
-
-    @property
-    def n_dims(self) -> int:
-        """D."""
-        return int(self.vectors.shape[1])
-
-    def decode_tile(self, rows: NDArray[Any] | slice) -> Float32Array:
-        """(K, D) vectors of some rows."""
-        return self.vectors[rows]
-
-    def encode_alike(self, V: Float32Array) -> "DecodedCodes":
-        """Other vectors as they are."""
-        return DecodedCodes(V, V.nbytes)
-
-
-@dataclasses.dataclass(frozen=True)
-class FaissCodec:
-    """A codec of FAISS by the text of its index factory."""
-
-    factory: str
-
-    def encode(self, V: Float32Array, *, queries: Float32Array | None = None, seed: int = 0) -> DecodedCodes:  # noqa: ARG002
-        """Train on all vectors, code and decode them. What was trained is counted as FAISS stores it."""
-        import faiss
-
-        index = faiss.index_factory(V.shape[1], self.factory, faiss.METRIC_INNER_PRODUCT)
-        index.train(V)
-        trained = faiss.serialize_index(index).nbytes
-        codes = index.sa_encode(V)
-        return DecodedCodes(index.sa_decode(codes), codes.nbytes + trained)
-
-    def count_bytes(self, n_items: int, n_dims: int) -> int:
-        """Not known before."""
-        return 4 * n_items * n_dims
 
 
 def list_contestants(base: str, dims: int, *, is_refitted: bool) -> Iterator[tuple[str, str, Make]]:
@@ -124,19 +74,10 @@ def list_contestants(base: str, dims: int, *, is_refitted: bool) -> Iterator[tup
         yield from _list_codecs(
             "scalar codes", AxesCodec(ScalarCodec(bits, balanced=True), n_axes), is_refitted=is_refitted
         )
-    yield from _list_peers(dims)
+    for family, name, method in list_peers(dims):
+        yield family, name, method.compress
     if is_refitted:
         yield from _list_narrower(base, dims)
-
-
-def _list_peers(dims: int) -> Iterator[tuple[str, str, Make]]:
-    """Codecs of FAISS; a product code needs groups of equal size."""
-    peers = [("FAISS scalar", name) for name in ("SQ8", "SQ6", "SQ4")]
-    for codes in (8, 16, 32, 64):
-        if dims % codes == 0:
-            peers += [("FAISS PQ", f"PQ{codes}"), ("FAISS OPQ", f"OPQ{codes},PQ{codes}")]
-    for family, factory in [*peers, ("FAISS RaBitQ", f"RR{dims},RaBitQ")]:
-        yield family, f"FAISS {factory}", FactorCompression(FaissCodec(factory)).compress
 
 
 def _list_narrower(base: str, dims: int) -> Iterator[tuple[str, str, Make]]:
@@ -162,28 +103,42 @@ def fit_narrower(base: str, width: int, model: Scorer, data: Dataset, run: Run, 
     return fitted if codec is None else FactorCompression(codec).compress(fitted, data, run)
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=2)
 def _fit_width(base: str, width: int, data: Dataset, run: Run) -> Scorer:
-    def fit(l2: float, part: Dataset) -> Scorer:
-        text = re.sub(r"l2=[\d.]+", f"l2={l2}", re.sub(r"embedding_dim=\d+", f"embedding_dim={width}", base))
-        fitted: Scorer = parse_model(text).fit(part, run)
-        return fitted
-
     if "Gowalla" not in data.source:
-        return fit(RIDGES[1], data)
-    _, sample = read_part("valid", 3000)
-    tuned_on = read_part("valid", 1)[0]
-    scores = [sample.measure(fit(l2, tuned_on), run).means()["ndcg"] for l2 in RIDGES]
-    return fit(RIDGES[int(np.argmax(scores))], data)
+        return _fit_ridge(base, width, RIDGES[1], data, run)
+    return _fit_ridge(base, width, _choose_ridge(base, min(width, WIDTHS[-1]), run), data, run)
+
+
+@functools.cache
+def _choose_ridge(base: str, width: int, run: Run) -> float:
+    """The best ridge on a sample of the users of valid, which wider models take over."""
+    data, sample = read_part("valid", 3000)
+    scores = [sample.measure(_fit_ridge(base, width, l2, data, run), run).means()["ndcg"] for l2 in RIDGES]
+    return RIDGES[int(np.argmax(scores))]
+
+
+@functools.lru_cache(maxsize=len(RIDGES))
+def _fit_ridge(base: str, width: int, l2: float, data: Dataset, run: Run) -> Scorer:
+    text = re.sub(r"l2=[\d.]+", f"l2={l2}", re.sub(r"embedding_dim=\d+", f"embedding_dim={width}", base))
+    fitted: Scorer = parse_model(text).fit(data, run)
+    return fitted
 
 
 @functools.lru_cache(maxsize=2)
 def read_part(part: str, users: int | None) -> tuple[Dataset, RankingSample]:
     """Gowalla without a part, and the users of that part, or a sample of them."""
-    from datasets import HISTORY_PART, gowalla_dataset, gowalla_evaluation_set
+    from datasets import gowalla_evaluation_set
 
-    data = gowalla_dataset(HISTORY_PART[part])
+    data = _read_history(part)
     return data, RankingSample(gowalla_evaluation_set(part, users=users), find_tail_items(data), None)
+
+
+@functools.cache
+def _read_history(part: str) -> Dataset:
+    from datasets import HISTORY_PART, gowalla_dataset
+
+    return gowalla_dataset(HISTORY_PART[part])
 
 
 def simulate_part() -> tuple[Dataset, RankingSample]:
@@ -203,9 +158,9 @@ def count_bytes(model: Scorer) -> float:
     return sum(parts.values()) / model.n_items
 
 
-def describe(model: Scorer, lists: MeasuredLists, whole: MeasuredLists, seconds: float) -> Measured:
+def describe(lists: MeasuredLists, whole: MeasuredLists, n_bytes: float, seconds: float) -> Measured:
     """One run in the form of the harness: what is kept of the metrics of the whole model, with half the width of the interval."""
-    quality = {"bytes": count_bytes(model), "identical": whole.share_identical(lists)}
+    quality = {"bytes": n_bytes, "identical": whole.share_identical(lists)}
     for metric in METRICS:
         loss = whole.compute_loss(lists, metric)
         quality[f"{metric}@20"] = lists.means()[metric]
@@ -215,39 +170,58 @@ def describe(model: Scorer, lists: MeasuredLists, whole: MeasuredLists, seconds:
 
 
 def measure_all(
-    base: str, data: Dataset, sample: RankingSample, run: Run, only: list[str] | None = None
-) -> tuple[dict[str, list[Measured]], dict[str, str]]:
-    """One run of each contestant by name, and the family of each."""
-    estimator = parse_model(base)
-    start = time.perf_counter()
-    model = estimator.fit(data, run)
-    seconds = time.perf_counter() - start
-    whole = sample.measure(model, run)
-    runs, families = {"uncompressed": [describe(model, whole, whole, seconds)]}, {"uncompressed": "uncompressed"}
-    dims = getattr(estimator, "embedding_dim", 64)
+    base: str,
+    data: Dataset,
+    sample: RankingSample,
+    run: Run,
+    only: list[str] | None = None,
+    folder: Path | None = None,
+    *,
+    is_kept: bool = False,
+) -> tuple[dict[str, list[Measured]], dict[str, str], dict[str, MeasuredLists]]:
+    """One run of each contestant by name, the family of each, and its lists; ``is_kept``: of those that are in the folder."""
+    kept = KeptLists(folder, base, sample.queries.fingerprint)
+    model, seconds = kept.fit_base(data, run)
+    found = kept.read("uncompressed")
+    if found is None:
+        found = sample.measure(model, run), count_bytes(model), seconds
+        kept.write("uncompressed", *found)
+    whole = found[0]
+    runs = {"uncompressed": [describe(whole, whole, *found[1:])]}
+    families, lists = {"uncompressed": "uncompressed"}, {"uncompressed": whole}
+    dims = getattr(parse_model(base), "embedding_dim", 64)
     for family, name, make in list_contestants(base, dims, is_refitted=base.startswith("ials")):
         if only and family not in only:
             continue
-        start = time.perf_counter()
-        try:
-            smaller = make(model, data, run)
-        except ModuleNotFoundError as error:
-            runs[name] = [{"failed": f"{error.name} is not installed"}]
+        found = kept.read(name)
+        if found is None and is_kept:
             continue
-        seconds = time.perf_counter() - start
-        runs[name], families[name] = [describe(smaller, sample.measure(smaller, run), whole, seconds)], family
-        found = runs[name][0]["quality"]
-        print(f"  {name}: {found['bytes']:.1f} B, NDCG {found['ndcg_kept']:.2%}, {seconds:.1f} s", flush=True)
-    return runs, families
+        if found is None:
+            start = time.perf_counter()
+            try:
+                smaller = make(model, data, run)
+            except ModuleNotFoundError as error:
+                runs[name] = [{"failed": f"{error.name} is not installed"}]
+                continue
+            seconds = time.perf_counter() - start
+            found = sample.measure(smaller, run), count_bytes(smaller), seconds
+            kept.write(name, *found)
+        lists[name], families[name] = found[0], family
+        runs[name] = [describe(found[0], whole, *found[1:])]
+        measured = runs[name][0]["quality"]
+        print(f"  {name}: {measured['bytes']:.1f} B, NDCG {measured['ndcg_kept']:.2%}, {found[2]:.1f} s", flush=True)
+    return runs, families, lists
 
 
 def find_best(runs: Mapping[str, list[Measured]], names: list[str], budget: float) -> str | None:
-    """The contestant of the best NDCG within so many bytes an item."""
-    fitting = {each: runs[each][0]["quality"] for each in names if runs[each][0]["quality"]["bytes"] <= budget}
+    """The contestant of the best NDCG within so many whole bytes an item."""
+    fitting = {each: runs[each][0]["quality"] for each in names if round(runs[each][0]["quality"]["bytes"]) <= budget}
     return max(fitting, key=lambda name: fitting[name]["ndcg@20"], default=None)
 
 
-def make_comparisons(runs: Mapping[str, list[Measured]], families: Mapping[str, str]) -> list[Comparison]:
+def make_comparisons(
+    runs: Mapping[str, list[Measured]], families: Mapping[str, str], lists: Mapping[str, MeasuredLists]
+) -> list[Comparison]:
     """Our best against that of the others at each budget, and the goals of what is kept."""
     ours = [name for name, family in families.items() if family in OURS]
     others = [name for name, family in families.items() if family not in (*OURS, "uncompressed")]
@@ -256,8 +230,9 @@ def make_comparisons(runs: Mapping[str, list[Measured]], families: Mapping[str, 
         mine, peer = (find_best(runs, names, budget) for names in (ours, others))
         if mine is not None:
             what = f"at most {budget} bytes an item"
+            notes = compare_families(runs, families, lists, mine, budget)
             rows.append(
-                Comparison(what=what, ours=mine, peer=peer, measure="ndcg@20", at_least=0.998, cause=CAUSE)
+                Comparison(what=what, ours=mine, peer=peer, measure="ndcg@20", at_least=0.998, cause=CAUSE, notes=notes)
                 if peer is not None
                 else Comparison(what=f"{what}, no peer fits", ours=mine, measure="ndcg@20")
             )
@@ -269,47 +244,68 @@ def make_comparisons(runs: Mapping[str, list[Measured]], families: Mapping[str, 
     return rows
 
 
+def compare_families(
+    runs: Mapping[str, list[Measured]],
+    families: Mapping[str, str],
+    lists: Mapping[str, MeasuredLists],
+    mine: str,
+    budget: int,
+) -> str:
+    """What the best of each other family within a budget loses of our NDCG, user by user, with 95 % intervals."""
+    said = []
+    for family in dict.fromkeys(families.values()):
+        members = [name for name, its in families.items() if its == family]
+        peer = None if family in (*OURS, "uncompressed") else find_best(runs, members, budget)
+        if peer is not None and peer in lists:
+            loss = lists[mine].compute_loss(lists[peer], "ndcg")
+            verdict = "ahead of" if loss.low > 0 else "behind" if loss.high < 0 else "level with"
+            said.append(f"{verdict} {peer}, which loses {loss.value:.2%} ({loss.low:.2%} to {loss.high:.2%})")
+    return f"{mine}: {'; '.join(said)}." if said else ""
+
+
 def draw_results(results: dict[str, Any], folder: Path, families: Mapping[str, str]) -> list[str]:
-    """Plot NDCG@20 against bytes an item, one line for each family."""
+    """Plot the share of NDCG@20 that is kept against bytes an item: a line through the best of each family, and 95 % intervals."""
     from matplotlib import pyplot as plt
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
     stages, name = results["contestants"], f"{results['claim']}.png"
-    figure, panel = plt.subplots(figsize=(7.2, 4.4), layout="constrained")
+    figure, panel = plt.subplots(figsize=(8.2, 4.4), layout="constrained")
     for family, (color, marker) in STYLES.items():
         members = [stages[each] for each, its in families.items() if its == family]
-        found = sorted((each["bytes"]["value"], each["ndcg@20"]["value"]) for each in members)
-        if found:
-            is_main = family.endswith("refitted")
-            panel.plot(
-                *zip(*found, strict=True),
-                marker=marker,
-                color=color,
-                label=family,
-                linewidth=2 if is_main else 1,
-                linestyle="-" if family in OURS else "--",
-                markersize=6 if is_main else 4.5,
-                zorder=3 if is_main else 2,
-            )
+        rows = [[each[key]["value"] for key in ("bytes", "ndcg_kept", "ndcg_half_width")] for each in members]
+        if not rows:
+            continue
+        x, y, half_widths = np.array(sorted(rows)).T
+        is_main = family.endswith("refitted")
+        is_best = y >= np.maximum.accumulate(y)
+        style: dict[str, Any] = {"color": color, "zorder": 3 if is_main else 2}
+        panel.errorbar(x, y, half_widths, linestyle="", elinewidth=0.8, alpha=0.5, **style)
+        panel.plot(
+            x[is_best], y[is_best], linewidth=2 if is_main else 1, linestyle="-" if family in OURS else "--", **style
+        )
+        size = 6 if is_main else 5
+        panel.plot(x, y, linestyle="", marker=marker, markersize=size, **style)
+        # The legend shows line and marker as one.
+        panel.plot([], [], linestyle="-" if family in OURS else "--", marker=marker, color=color, label=family)
     whole = stages["uncompressed"]
-    panel.axhline(whole["ndcg@20"]["value"], color="#1d1f23", linewidth=0.9, zorder=1)
+    panel.axhline(1, color="#1d1f23", linewidth=0.9, zorder=1)
     panel.annotate(
         f"uncompressed, {whole['bytes']['value']:,.0f} bytes",
-        (1, whole["ndcg@20"]["value"]),
+        (0, 1),
         xycoords=("axes fraction", "data"),
-        xytext=(0, 4),
+        xytext=(6, 4),
         textcoords="offset points",
-        ha="right",
         fontsize=8.5,
     )
-    panel.set(xscale="log", xlabel="bytes an item (log scale)", ylabel="NDCG@20")
-    panel.set_xlim(left=6)
-    panel.xaxis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0)))
+    panel.set(xscale="log", xlabel="bytes an item (log scale)", ylabel="NDCG@20 kept")
+    panel.set_ylim(top=1.05)
+    panel.xaxis.set_major_locator(LogLocator(2, numticks=12))
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     panel.xaxis.set_minor_formatter(NullFormatter())
+    panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     panel.spines[["top", "right"]].set_visible(False)
     panel.grid(alpha=0.3)
-    panel.legend(fontsize=8.5, frameon=False, loc="lower right")
+    panel.legend(fontsize=8.5, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(folder / name, dpi=144)
     plt.close(figure)
     return [name]
@@ -320,6 +316,10 @@ def main() -> None:
     options.add_argument("--part", choices=("valid", "test"), default="valid", help="test: once, at the end")
     options.add_argument("--base", default=BASE, help="the model that is compressed, with settings after commas")
     options.add_argument("--users", type=int, help="a sample of so many users")
+    options.add_argument(
+        "--keep", type=Path, help="keep the lists of each contestant in this folder, and go on from there"
+    )
+    options.add_argument("--kept", action="store_true", help="only what is in that folder, without measuring more")
     options.add_argument("--name", default="", help="save the results under this name")
     args = options.parse_args()
     measure_and_save(args)
@@ -333,14 +333,15 @@ def measure_and_save(args: argparse.Namespace) -> dict[str, Any]:
     start = time.perf_counter()
     # Product codes of FAISS take a minute to train even on a few items where other work keeps the cores busy.
     quick = [family for family in STYLES if family not in {"FAISS PQ", "FAISS OPQ"}] if args.quick else None
-    runs, families = measure_all(args.base, data, sample, run, args.only or quick)
+    only = args.only or quick
+    runs, families, lists = measure_all(args.base, data, sample, run, only, args.keep, is_kept=args.kept)
     part = "" if args.part == "valid" else args.part
     claim = Claim(
         name="_".join(each for each in ("compressed_items", part) if each),
         title=f"Ranking kept by compressed item vectors of {args.base.partition(',')[0]}.",
         data=f"{data.source or 'simulated'}, evaluated on {args.part}, {len(sample.queries)} users, full ranking, seen items excluded",
         contestants={name: Contestant(_measured_here) for name in runs},
-        comparisons=make_comparisons(runs, families),
+        comparisons=make_comparisons(runs, families, lists),
     )
     results = harness.summarize_results(claim, args, runs)
     results["seconds"] = round(time.perf_counter() - start, 1)
