@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 BENCH := .venv-bench
-CLAIMS ?= linear topk all_users item_knn ials spark_als kernels gowalla scaling ingest serving frappe new_items
+CLAIMS ?= linear topk all_users item_knn ials spark_als kernels gowalla scaling ingest serving frappe new_items \
+  compressed_items packed_weights code_scans
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 
 # Test files go to so many workers; each has one thread.
@@ -40,7 +41,7 @@ $(BENCH)/.done: pyproject.toml constraints.txt benchmarks/requirements.txt
 	$(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/python -m pip --disable-pip-version-check install --quiet --upgrade "pip>=25.1"
 	$(BENCH)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt \
-	  --editable ".[plots,deep,text]" --requirement benchmarks/requirements.txt
+	  --editable ".[plots,deep,text,onnx]" --requirement benchmarks/requirements.txt
 	@touch $@
 
 # RecTools needs an older NumPy than leanrec.

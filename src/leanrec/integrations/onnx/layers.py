@@ -1,4 +1,4 @@
-"""Layers of neural networks in an ONNX graph; each is the twin of one in ``leanrec.kernels.layers``."""
+"""Layers of neural networks in an ONNX graph; each is the twin of a layer that serves fitted models in NumPy."""
 
 import dataclasses
 from collections.abc import Mapping
