@@ -42,6 +42,18 @@ def test_a_smaller_model_is_reported_and_saved(run: Any, folder: Path, tmp_path:
     assert "must not be compressed already" in err
 
 
+def test_exact_lists_of_a_saved_model(run: Any, folder: Path, data: Dataset, tmp_path: Path) -> None:
+    out = tmp_path / "exact"
+    code, text, _ = run("compress", folder, "--exact", "--threads", 1, "--out", out)
+    assert code == 0
+    assert "exact, 4 bits in memory" in text
+    assert "lists proved the same" in text
+    plain, exact = Pipeline.load(folder), Pipeline.load(out)
+    for user in data.users.ids[:20]:
+        wanted = [each.id for each in plain.recommend(user, n=5).items]
+        assert [each.id for each in exact.recommend(user, n=5).items] == wanted
+
+
 def test_refusals_come_before_the_work(run: Any, folder: Path, data: Dataset, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()

@@ -15,10 +15,12 @@ from contracts.updatable import find_changed, grow
 from leanrec import artifacts
 from leanrec.compression import HalfCodec, ScalarCodec, compress_factors
 from leanrec.compression.methods import count_parts
+from leanrec.compression.vectors.mapped import MappedCodec
+from leanrec.data import load_sample
 from leanrec.data.dataset import Dataset, DatasetShape
 from leanrec.errors import SettingError
 from leanrec.kernels.topk.selection import top_k
-from leanrec.models import get_model
+from leanrec.models import IALS, get_model
 from leanrec.protocols import (
     Embedder,
     Explainable,
@@ -32,6 +34,7 @@ from leanrec.protocols import (
     SparseScorer,
     Updatable,
 )
+from leanrec.retrieval.exact import ExactRetriever
 from leanrec.run import Run
 from leanrec.types import Queries, empty_csr
 
@@ -87,6 +90,10 @@ class CompressedContract(EstimatorContract):
 
 class TestCompressedIALS(CompressedContract):
     estimator = Compressed(build("ials"), ScalarCodec(bits=4))
+
+
+class TestExactIALS(CompressedContract):
+    estimator = Compressed(build("ials"), MappedCodec(bits=4))
 
 
 class TestCompressedPureSVD(CompressedContract):
@@ -148,6 +155,26 @@ def test_lists_are_those_of_the_scores(plain: Any, dataset: Dataset) -> None:
     assert (items >= 0).all()
 
 
+def test_exact_lists_are_those_of_the_model(plain: Any, dataset: Dataset, tmp_path: Path) -> None:
+    saved = artifacts.save(compress_factors(plain, MappedCodec(bits=3)), tmp_path / "model")
+    compressed, queries = artifacts.load(saved), dataset.queries()
+    strangers = dataclasses.replace(queries, users=np.full(len(queries), -1, np.int32))
+    for each in (queries, strangers, queries.block(2, 3)):
+        expected = ExactRetriever(plain).retrieve(each, 8)
+        found = ExactRetriever(compressed).retrieve(each, 8)
+        np.testing.assert_array_equal(found.items, expected.items)
+        np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5, atol=1e-6)
+    assert all(codes.coded is None for name, codes in compressed.tables.items() if name != "items")
+
+
+def test_exact_lists_of_real_users() -> None:
+    data = load_sample("ml-latest-small")
+    plain = IALS(embedding_dim=64, epochs=3).fit(data, _RUN)
+    compressed, queries = compress_factors(plain, MappedCodec(bits=4)), data.queries()
+    expected = ExactRetriever(plain).retrieve(queries, 20).items
+    np.testing.assert_array_equal(ExactRetriever(compressed).retrieve(queries, 20).items, expected)
+
+
 def test_compares_items_as_their_vectors_do(plain: Any) -> None:
     compressed = compress_factors(plain, HalfCodec())
     vectors = plain.similarity_vectors() if isinstance(plain, SimilarityEmbedder) else plain.embed_items()
@@ -175,12 +202,15 @@ def test_an_update_follows_that_of_the_model(name: str) -> None:
     plain, changed = fit_once(build(name), small, _RUN), find_changed(small, grown)
     compressed = compress_factors(plain, HalfCodec())
     before = compressed.score(small.queries())
+    exact = compress_factors(plain, MappedCodec(bits=4))
     for which in (None, changed):
         updated = compressed.update(grown, which, _RUN)
         assert updated.n_items == len(grown.items)
         wanted = plain.update(grown, which, _RUN).score(grown.queries())
         np.testing.assert_allclose(updated.score(grown.queries()), wanted, atol=0.05 * np.abs(wanted).max())
         assert isinstance(updated, Explainable)
+        found = exact.update(grown, which, _RUN).score(grown.queries())
+        np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
     np.testing.assert_array_equal(compressed.score(small.queries()), before)
 
 

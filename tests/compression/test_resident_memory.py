@@ -11,6 +11,8 @@ import scipy.sparse as sp
 
 from leanrec import artifacts
 from leanrec.compression import ScalarCodec, compress_factors
+from leanrec.compression.methods import count_mapped, count_parts
+from leanrec.compression.vectors.mapped import MappedCodec
 from leanrec.models.factorization.ials import IALS, IALSModel
 from leanrec.protocols import Explainable
 from leanrec.retrieval.exact import ExactRetriever
@@ -56,6 +58,39 @@ def test_loading_and_serving_take_less_than_the_vectors(folder: Path, n_queries:
     assert held < n_bytes + 2**20
     # Lists of all scores of a block of queries are not made either.
     assert peak < 4 * N * D / 2
+
+
+def test_vectors_that_stay_on_disk_are_not_loaded(tmp_path: Path) -> None:
+    V = np.random.default_rng(0).standard_normal((N, D), dtype=np.float32)
+    V[: N // 20] *= 3  # some are longer, as popular items are
+    exact = artifacts.save(
+        compress_factors(IALSModel(IALS(embedding_dim=D), V), MappedCodec(bits=4)), tmp_path / "model"
+    )
+    serve(artifacts.load(exact), 1)  # compiles
+    tracemalloc.start()
+    try:
+        model = artifacts.load(exact)
+        read = count_mapped_pages("vectors.npy")
+        serve(model, 1)
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert count_mapped(model) == 4 * N * D
+    assert read <= 2**18
+    assert held < sum(count_parts(model).values()) + 2**20 < 4 * N * D / 4
+    assert peak < 4 * N * D / 2
+
+
+def count_mapped_pages(name: str) -> int:
+    """Bytes of a mapped file that this process has read."""
+    found, is_ours = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        head = line.split()
+        if not head[0].endswith(":"):
+            is_ours = line.endswith(name)
+        elif is_ours and head[0] == "Rss:":
+            found += 1024 * int(head[1])
+    return found
 
 
 def test_no_attribute_holds_all_vectors(folder: Path) -> None:

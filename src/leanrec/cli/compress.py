@@ -45,6 +45,13 @@ def compress(
         str | None,
         typer.Option(help="Look for the smallest model whose loss of NDCG is below this share for certain, e.g. 0.5%."),
     ] = None,
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact",
+            help="Keep every list as it is: vectors stay on disk, and a list reads a few. Sizes are then of the memory.",
+        ),
+    ] = False,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for the smaller model. Without it nothing is written.")
     ] = None,
@@ -58,12 +65,14 @@ def compress(
     The chosen method is then applied to the model itself.
     """
     from leanrec import artifacts
-    from leanrec.compression.proposals import check_compressible
+    from leanrec.compression.proposals import check_compressible, propose_exact
     from leanrec.evaluation.compression.compress import compress as choose
     from leanrec.evaluation.compression.target import parse_target
     from leanrec.models.baselines.popularity import Popularity
     from leanrec.pipeline.pipeline import Pipeline
 
+    if exact and size is max_bytes is max_p99 is max_loss:
+        max_loss = "0%"  # the smallest
     target = parse_target(size=size, max_bytes=max_bytes, max_p99=max_p99, max_loss=max_loss)
     if out is not None and out.resolve() == path.resolve():
         raise SettingError(f"--out must be another folder than {path}, whose model stays as it is.")
@@ -71,8 +80,11 @@ def compress(
         artifacts.check_free(out)
     pipeline, run = Pipeline.load(path), train.to_run()
     check_compressible(pipeline.model)
+    if exact:
+        propose_exact(pipeline.model)  # refuses before anything is fitted
     model, data, valid, test = hold_out(pipeline, split, run)
-    result = choose(model, data, valid, target, report=test, fallback=Popularity().fit(data), run=run)
+    popular = Popularity().fit(data)
+    result = choose(model, data, valid, target, exact=exact, report=test, fallback=popular, run=run)
     report = result.to_dict() | {"out": None}
     if out is not None and result.chosen.method is not None:
         saved = pipeline.compress(result.chosen.method, run).save(out)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from leanrec.compression.coded_scorer import CodedScorer, sample_query_vectors
 from leanrec.compression.vectors.codec import VectorCodec, VectorCodes
+from leanrec.compression.vectors.mapped import MappedCodec
 from leanrec.compression.vectors.offsets import OffsetCodec
 from leanrec.data.dataset import Dataset
 from leanrec.data.table import Table
@@ -109,6 +110,10 @@ def choose_codecs(model: Any, codec: Any, inputs: Any = None) -> dict[str, Any]:
     """The codec of each table of a model: ``inputs`` where it is given and the table is not scored, and offsets of items kept apart."""
     scored = find_scored_table(model)
     codecs = {name: codec if inputs is None or name == scored else inputs for name in find_tables(model)}
+    if isinstance(codec, MappedCodec):
+        # The other tables are read and never searched, and an offset is as exact as the vector.
+        searched = find_scored_table(model)
+        return {name: codec if name == searched else MappedCodec(0) for name in codecs}
     if isinstance(model, OffsetEmbedder) and _ITEMS in codecs:
         vectors, columns = model.embed_items(), model.offset_columns
         is_constant = {column: bool(np.ptp(vectors[:, column]) == 0) for column in columns}
@@ -301,7 +306,8 @@ class _CompressedUpdatable(CompressedFactors):
     def update(self, data: Dataset, changed: Int32Array | None = None, run: Run = _RUN) -> Scorer:
         n_users = max((codes.n_items for name, codes in self.tables.items() if self._sizes[name] == "U"), default=0)
         whole = self._decode(np.arange(self.n_items), np.arange(n_users))
-        if not isinstance(whole, RowUpdatable):
+        # Solved rows stay in their axes, in which the Gram matrix of all is no longer diagonal: exact lists need new ones.
+        if not isinstance(whole, RowUpdatable) or isinstance(self.codec, MappedCodec):
             updated: Scorer = compress_factors(whole.update(data, changed, run), self.codec, data=data, seed=run.seed)
             return updated
         with run.limit_threads(), single_threaded_blas():

@@ -13,6 +13,7 @@ from leanrec.compression.compressed_factors import (
 )
 from leanrec.compression.methods import count_parts
 from leanrec.compression.vectors.half import HalfCodec
+from leanrec.compression.vectors.mapped import MappedCodec
 from leanrec.compression.vectors.product import ProductCodec, ProductCodes
 from leanrec.compression.vectors.product_refit import refit_product
 from leanrec.compression.vectors.refit import refit_factors
@@ -56,7 +57,7 @@ class FactorCompression:
 
     def refine(self, model: Scorer) -> tuple["FactorCompression", ...]:
         """The same codes refitted to the data, where the model can be."""
-        if self.rounds or isinstance(self.codec, HalfCodec) or not isinstance(model, IALSModel):
+        if self.rounds or isinstance(self.codec, (HalfCodec, MappedCodec)) or not isinstance(model, IALSModel):
             return ()
         return tuple(FactorCompression(self.codec, rounds) for rounds in _ROUNDS)
 

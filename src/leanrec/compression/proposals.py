@@ -11,6 +11,7 @@ from leanrec.compression.methods import CompressionMethod, count_parts
 from leanrec.compression.network_compression import NETWORKS, propose_networks
 from leanrec.compression.vectors.axes import AxesCodec
 from leanrec.compression.vectors.half import HalfCodec
+from leanrec.compression.vectors.mapped import MappedCodec
 from leanrec.compression.vectors.product import ProductCodec
 from leanrec.compression.vectors.scalar import ScalarCodec
 from leanrec.compression.weights.compressed_weights import CompressedWeights, WeightCompression
@@ -19,11 +20,13 @@ from leanrec.errors import SettingError
 from leanrec.models.sequential.core.models import SequentialModel
 from leanrec.protocols import RowwiseEmbedder, Scorer
 
-__all__ = ["check_compressible", "propose_methods", "propose_quick", "propose_smallest"]
+__all__ = ["check_compressible", "propose_exact", "propose_methods", "propose_quick", "propose_smallest"]
 
 _VALUE_BITS = (6, 5, 8)
 _MOST_CODE_BYTES = 48
 _LEAST_AXES = 1 / 4
+# Below four bits a list reads a thousand vectors.
+_EXACT_BITS = (8, 6, 5, 4)
 # Weights for 256 bytes an item keep all of EASE on ML-1M, and more of them take minutes to be solved for again.
 _MOST_WEIGHT_BYTES = 256
 # More than the books, levels and rotations of the smallest models.
@@ -69,6 +72,18 @@ def propose_smallest(model: Scorer) -> tuple[CompressionMethod, ...]:
     while methods := propose_methods(model, size) if size >= 1 else ():
         found, size = methods, size / 2
     return found
+
+
+def propose_exact(model: Scorer) -> tuple[CompressionMethod, ...]:
+    """Methods that keep every list as it is, from the fastest to the smallest. Raises SettingError for a kind of model without one."""
+    if isinstance(model, RowwiseEmbedder) and find_scored_table(model) is not None:
+        return tuple(FactorCompression(MappedCodec(bits)) for bits in _EXACT_BITS)
+    if isinstance(model, SequentialModel):
+        return tuple(EncoderCompression(MappedCodec(bits)) for bits in _EXACT_BITS)
+    raise SettingError(
+        "For exact lists, the model must score by item embeddings, as ials, pure_svd, lightgcn and sasrec do. "
+        f"Got {type(model).__name__}. Leave out exact, and name the size or the loss that you accept."
+    )
 
 
 def check_compressible(model: Scorer) -> None:

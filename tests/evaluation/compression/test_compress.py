@@ -116,6 +116,31 @@ def test_a_proposed_method_is_the_closest_where_none_fits(parts: Split) -> None:
     assert result.halved is None
 
 
+def test_exact_lists_lose_nothing(parts: Split) -> None:
+    model = IALS(embedding_dim=32, epochs=2).fit(parts.train, RUN)
+    results = [
+        compress(model, parts.train, parts.valid, CompressionTarget(**limit), exact=True, report=parts.test, run=RUN)
+        for limit in ({"bytes": 10**6}, {"loss": 0.0})
+    ]
+    assert [each.chosen.name for each in results] == [f"exact, {bits} bits in memory" for bits in (8, 4)]
+    for each in results:
+        assert each.chosen.identical == each.chosen.certified == 1
+        assert each.chosen.losses["ndcg"].high == 0
+        assert each.chosen.mapped == 4 * 32 * model.n_items
+        assert each.base.mapped == 0
+        assert "left on disk" in " ".join(row[0] for row in each.table()[1])
+    out_of_reach = compress(
+        model, parts.train, parts.valid, CompressionTarget(bytes=1), exact=True, report=parts.test, run=RUN
+    )
+    assert out_of_reach.chosen.name == "exact, 4 bits in memory"
+    assert out_of_reach.violation
+
+
+def test_exact_lists_need_item_embeddings(model: EASEModel, parts: Split) -> None:
+    with pytest.raises(SettingError, match="Leave out exact"):
+        compress(model, parts.train, parts.valid, CompressionTarget(bytes=1000), exact=True, run=RUN)
+
+
 def test_a_compressed_model_is_refused(model: EASEModel, parts: Split) -> None:
     smaller = pack(EASEModel(model.settings, sp.csr_array(model.weights)))
     with pytest.raises(SettingError, match="must not be compressed already"):

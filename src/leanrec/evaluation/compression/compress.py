@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from leanrec.compression.methods import CompressionMethod, count_parts
-from leanrec.compression.proposals import check_compressible, propose_methods, propose_smallest
+from leanrec.compression.methods import CompressionMethod, count_mapped, count_parts
+from leanrec.compression.proposals import check_compressible, propose_exact, propose_methods, propose_smallest
+from leanrec.compression.vectors.mapped import MappedCodec
 from leanrec.data.dataset import Dataset
 from leanrec.data.splits.evaluation_set import EvaluationSet
 from leanrec.errors import DataError
@@ -44,6 +45,7 @@ def compress(
     target: CompressionTarget,
     *,
     methods: Sequence[CompressionMethod] | None = None,
+    exact: bool = False,
     report: EvaluationSet | None = None,
     fallback: Scorer | None = None,
     k: int = 20,
@@ -66,6 +68,9 @@ def compress(
         part: held-out events to choose by, such as the validation part of a split.
         target: limits; with ``loss`` the smallest model is looked for, else the best one.
         methods: the methods to try; None = those for the kind of the model.
+        exact: whether every list must stay as it is. The vectors of items then stay in a file of the artifact, of which a list reads
+            some tens to hundreds of rows, and limits of bytes are of the codes in memory that say which. It takes the place
+            of ``methods``.
         report: held-out events to report on, such as the test part. None: half of the users of ``part`` are kept for it.
         fallback: answers where the model has no evidence, as in a pipeline.
         k: length of the lists.
@@ -74,13 +79,14 @@ def compress(
         run: seed, threads and progress.
 
     Raises:
-        SettingError: no method is known for the model, or it is compressed already.
+        SettingError: no method is known for the model, or none with exact lists, or it is compressed already.
         DataError: held-out events of fewer than ten users to choose by or to report on, or none of which the model lists.
     """
     check_at_least("max_queries", max_queries, 1)
     check_at_least("max_reported", max_reported, 1)
-    if methods is None:
+    if methods is None or exact:
         check_compressible(model)
+    methods = propose_exact(model) if exact else methods
     started = time.perf_counter()
     chooser, reporter = draw_samples(part, report, data, fallback, run, k=k, max_queries=(max_queries, max_reported))
     trials = _Trials(model, data, chooser, run)
@@ -195,6 +201,8 @@ class _Reporter:
             losses={name: base.compute_loss(lists, name) for name in METRICS},
             chosen_loss=_NO_LOSS if trial is None else trial.loss,
             identical=base.share_identical(lists),
+            mapped=count_mapped(model),
+            certified=1.0 if isinstance(getattr(trial and trial.method, "codec", None), MappedCodec) else None,
             p50=p50,
             p99=p99,
             build_seconds=0.0 if trial is None else trial.seconds,

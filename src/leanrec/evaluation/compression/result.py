@@ -29,6 +29,7 @@ class CompressedResult:
         p99: the 99th percentile.
         build_seconds: wall time of the compression.
         certified: share of the queries whose list is proved to be that of the uncompressed model; None without a proof.
+        mapped: bytes of vectors that stay in a file, beside ``parts``.
         method: the method; None for the model itself.
         model: the model.
     """
@@ -44,17 +45,18 @@ class CompressedResult:
     p99: float
     build_seconds: float
     certified: float | None = None
+    mapped: int = 0
     method: CompressionMethod | None = dataclasses.field(default=None, repr=False, compare=False)
     model: Scorer | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of all arrays."""
+        """Bytes of all arrays in memory."""
         return sum(self.parts.values())
 
     @property
     def bytes_per_item(self) -> float:
-        """Bytes of all arrays, per item."""
+        """Bytes of all arrays in memory, per item."""
         return self.n_bytes / max(self.n_items, 1)
 
     def to_dict(self) -> dict[str, Any]:
@@ -117,6 +119,8 @@ class CompressionResult:
         shown = [each for each in (self.base, self.chosen, self.halved) if each is not None]
         rows = [("bytes an item", *(_format_size(each) for each in shown))]
         rows += [("model", *(format_bytes(each.n_bytes) for each in shown))]
+        if any(each.mapped for each in shown):
+            rows += [("  left on disk", *(format_bytes(each.mapped) for each in shown))]
         for name in METRICS:
             rows.append((name.replace("_", " "), *(f"{each.means[name]:.4f}" for each in shown)))
             losses = [each.losses[name] for each in shown[1:]]

@@ -1,6 +1,7 @@
 """Exact inner product search at the memory of codes: few vectors are read, from an array that may lie on disk."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,8 @@ class MappedIndex:
         offset, n_dims = (2**bits - 1) / 2, V.shape[1]
         strips = -(-len(V) // STRIP_ROWS)
         first, rest = (allocate_strips(strips, groups) for groups in count_groups(n_dims, bits))
-        steps, tiles = np.zeros(len(V), np.float16), [np.zeros((0, 5))]
+        steps = np.zeros(len(V), np.float16)
+        tiles: list[Any] = [np.zeros((0, 5))]
         for start in range(0, len(V), _BLOCK_ROWS):
             part = np.ldexp(rotate_rows(V[order[start : start + _BLOCK_ROWS]], rotation), -exponent)
             stop = start + len(part)
