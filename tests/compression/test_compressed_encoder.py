@@ -1,6 +1,7 @@
-"""Sequential models with coded item tables: the laws of the plain model on the decoded table."""
+"""Sequential models with coded item tables: the laws of the plain model on the decoded table and layers."""
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ import pytest
 
 from leanrec import artifacts
 from leanrec.compression import CompressedEncoder, HalfCodec, ProductCodec, ScalarCodec, compress_encoder
+from leanrec.compression.coded_network import CodedNetwork, count_layers
 from leanrec.compression.compressed_encoder import EncoderCompression
 from leanrec.compression.methods import count_parts
 from leanrec.data.dataset import Dataset
-from leanrec.errors import SettingError
+from leanrec.errors import DataError, MissingExtraError, SettingError
 from leanrec.kernels.topk.selection import top_k
 from leanrec.models import get_model
 from leanrec.models.sequential.core.item_content import ItemContent, fit_features
@@ -37,7 +39,8 @@ def make_model(name: str, n_items: int) -> SequentialModel:
 def test_scores_are_those_of_the_model_of_the_decoded_table(name: str, codec: Any, dataset: Dataset) -> None:
     model = make_model(name, len(dataset.items))
     small = compress_encoder(model, codec, data=dataset)
-    decoded = dataclasses.replace(model, weights={**model.weights, ITEM_TABLE: small.embed_items()})
+    decoded = dataclasses.replace(model, weights={**small.model.weights, ITEM_TABLE: small.embed_items()})
+    assert set(decoded.weights) == set(decoded.settings.weight_shapes(0))
     queries, items = dataset.queries(), np.array([5, 1, 9], np.int32)
     np.testing.assert_allclose(small.embed_queries(queries), decoded.embed_queries(queries), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(small.score(queries), decoded.score(queries), rtol=1e-4, atol=1e-4)
@@ -93,7 +96,48 @@ def test_new_items_are_coded_where_the_model_takes_them(dataset: Dataset) -> Non
     np.testing.assert_allclose(larger.embed_items()[-3:], model.content.embed_items(table), rtol=0.05, atol=0.05)
 
 
+@pytest.mark.parametrize("bits", [8, 32])
+@pytest.mark.parametrize("name", ["sasrec", "caser", "hstu"])
+def test_layers_keep_their_numbers_up_to_a_step_of_their_block(name: str, bits: int) -> None:
+    model = make_model(name, 20)
+    network = CodedNetwork.encode(model, bits)
+    found = network.decode()
+    found.check_state()
+    assert sum(count_parts(network).values()) == count_layers(model.settings, bits)
+    for weight, array in model.weights.items():
+        if weight != ITEM_TABLE:
+            # Of normal numbers of size 0.3, 256 levels for those up to 1.2.
+            np.testing.assert_allclose(
+                found.weights[weight], array, rtol=0, atol=0.012 if array.ndim > 1 and bits == 8 else 0
+            )
+
+
+def test_layers_of_other_settings_are_refused() -> None:
+    network = CodedNetwork.encode(make_model("sasrec", 20), 8)
+    other = dataclasses.replace(network, settings=dataclasses.replace(network.settings, n_layers=1))
+    with pytest.raises(DataError, match="must have the weights of the network"):
+        other.check_state()
+
+
 def test_models_of_another_kind_are_refused(dataset: Dataset) -> None:
     model: Any = get_model("popularity")().fit(dataset)  # type: ignore[call-arg]
     with pytest.raises(SettingError, match="must be sequential"):
         EncoderCompression(HalfCodec()).compress(model, dataset)
+
+
+def test_product_codes_are_trained_where_torch_is(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model("sasrec", len(dataset.items))
+    (trained,) = EncoderCompression(ProductCodec(4)).refine(model)
+    assert trained.epochs
+    assert str(trained) != str(EncoderCompression(ProductCodec(4)))
+    assert trained.refine(model) == ()
+    assert EncoderCompression(ScalarCodec(8)).refine(model) == EncoderCompression(HalfCodec()).refine(model) == ()
+    with pytest.raises(SettingError, match=r"must be a ScalarCodec or a ProductCodec\. Got half\. Set epochs=0"):
+        EncoderCompression(HalfCodec(), epochs=1)
+    # As without torch: an import of the module fails.
+    monkeypatch.setattr("leanrec.compression.compressed_encoder.find_spec", lambda name: None)
+    assert EncoderCompression(ProductCodec(4)).refine(model) == ()
+    monkeypatch.delitem(sys.modules, "leanrec.compression.encoder_tuning", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingExtraError, match="Training of codes needs an optional package"):
+        EncoderCompression(ProductCodec(4), epochs=1).compress(model, dataset)

@@ -66,6 +66,23 @@ def test_cross_entropy_of_one_item_and_of_no_target() -> None:
     assert not table.grad.any()
 
 
+@pytest.mark.parametrize("block", [1, 4 * 2**20])
+@pytest.mark.parametrize("observed", [0.0, 0.3, 1.0])
+def test_soft_cross_entropy_to_another_model(observed: float, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(logit_blocks._BLOCK_BYTES, "cpu", block)
+    hidden, table, targets = made()
+    # The other model is wider.
+    soft_hidden, soft_table = torch.randn(T, 9, dtype=torch.float64), torch.randn(N, 9, dtype=torch.float64)
+    one_hot = F.one_hot(targets, N).double()
+    expected = (1 - observed) * (soft_hidden @ soft_table.T).softmax(1) + observed * one_hot
+    agree(
+        lambda h, w: losses.soft_cross_entropy(h, w, targets, soft_hidden, soft_table, observed),
+        lambda h, w: F.cross_entropy(h @ w.T, expected),
+        hidden,
+        table,
+    )
+
+
 def test_cross_entropy_survives_large_logits() -> None:
     hidden, table, targets = made(dtype=torch.float32)
     loss = losses.cross_entropy(1e4 * hidden, table, targets)

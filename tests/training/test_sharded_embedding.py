@@ -39,7 +39,7 @@ def learn(network: nn.Module, settings: SASRec) -> dict[str, Any]:
     """Losses, validation scores and weights of a training of ``network``."""
     data, valid = hold_out(make_dataset(n_items=N), np.random.default_rng(0))
     histories = PackedHistories.from_dataset(data)
-    objective = training._NextItemObjective(
+    objective = training.NextItemObjective(
         settings, histories, NegativeSampler.from_counts("uniform", np.zeros(N, np.int64))
     )
     score = functools.partial(training._validate, network, settings, valid)

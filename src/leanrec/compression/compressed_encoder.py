@@ -1,21 +1,24 @@
-"""Compressed encoders: a sequential model whose item table is kept in codes, for histories and for scores."""
+"""Compressed encoders: a sequential model whose item table and layers are kept in codes."""
 
 import dataclasses
 import functools
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any, Self
 
 import numpy as np
 
+from leanrec.compression.coded_network import LAYER_BITS, WHOLE_BITS, CodedNetwork, count_layers
 from leanrec.compression.coded_scorer import CodedScorer, sample_query_vectors
 from leanrec.compression.methods import count_parts
-from leanrec.compression.vectors.codec import VectorCodec
+from leanrec.compression.vectors.codec import VectorCodec, VectorCodes
+from leanrec.compression.vectors.product import ProductCodec
+from leanrec.compression.vectors.scalar import ScalarCodec
 from leanrec.data.dataset import Dataset
 from leanrec.data.table import Table
-from leanrec.errors import SettingError
+from leanrec.errors import MissingExtraError, SettingError
 from leanrec.kernels.layers.named_layers import NamedLayers
 from leanrec.models.sequential.core.models import (
-    ITEM_TABLE,
     SequentialContentModel,
     SequentialModel,
     encode_histories,
@@ -24,51 +27,66 @@ from leanrec.models.sequential.core.models import (
 from leanrec.protocols import Explanation, Extendable, Scorer
 from leanrec.retrieval.wrappers import make_wrapper_class
 from leanrec.run import Run
+from leanrec.settings import check_at_least, check_between
 from leanrec.training.histories import PackedHistories
 from leanrec.types import Float32Array, Int32Array, Queries
 
 __all__ = ["CompressedEncoder", "EncoderCompression", "compress_encoder"]
 
+_EPOCHS = 1
+
 
 def compress_encoder(
-    model: SequentialModel, codec: VectorCodec, *, data: Dataset | None = None, seed: int = 0
+    model: SequentialModel,
+    codec: VectorCodec,
+    *,
+    data: Dataset | None = None,
+    layer_bits: int = LAYER_BITS,
+    seed: int = 0,
 ) -> "CompressedEncoder":
-    """The model with its item table in the codes of a codec; the layers stay as they are.
+    """The model with its item table in the codes of a codec, and with coded layers. Nothing is trained.
 
     Args:
         model: a fitted sequential model.
         codec: how vectors are coded.
         data: what the model was fitted on; from it a codec sees query vectors. None = it sees none.
+        layer_bits: bits of each number in the matrices of the layers, 1 to 8; 32 = they stay as they are.
         seed: of whatever is random in the codes.
     """
-    queries = sample_query_vectors(model, data, seed)
-    vectors = model.embed_items()
-    codes = codec.encode(vectors, queries=queries, seed=seed)
-    bare = dataclasses.replace(model, weights={**model.weights, ITEM_TABLE: vectors[:0].copy()})
-    return CompressedEncoder(bare, codec, codes)
+    codes = _encode_items(model, codec, data, seed)
+    return CompressedEncoder(CodedNetwork.encode(model, layer_bits), codec, codes)
+
+
+def _encode_items(model: SequentialModel, codec: VectorCodec, data: Dataset | None, seed: int) -> VectorCodes:
+    return codec.encode(model.embed_items(), queries=sample_query_vectors(model, data, seed), seed=seed)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CompressedEncoder(CodedScorer):
-    """A sequential model with its item table in codes. Make it with `compress_encoder`.
+    """A sequential model with its item table and its layers in codes. Make it with `compress_encoder`.
 
     A query decodes the rows of its history, passes them through the layers, and searches the codes of all items.
 
-    Cost: memory of the codes and of the layers; a query as the model's, with a scan of the codes.
+    Cost: memory of the codes and of the layers, which are decoded once; a query as the model's, with a scan of the codes.
 
     Attributes:
-        model: the model without rows of the item table.
+        network: the layers.
         codec: how new vectors are coded.
         items: the codes of the item table.
     """
 
-    model: SequentialModel
+    network: CodedNetwork
     codec: Any
     items: Any
 
-    def __new__(cls, model: SequentialModel, codec: Any = None, items: Any = None) -> Self:  # noqa: ARG004 - of __init__
+    def __new__(cls, network: CodedNetwork, codec: Any = None, items: Any = None) -> Self:  # noqa: ARG004 - of __init__
         """An instance of the class with the powers of the model."""
-        return object.__new__(make_wrapper_class(CompressedEncoder, _POWERS, model))
+        return object.__new__(make_wrapper_class(CompressedEncoder, _POWERS, network.decode()))
+
+    @functools.cached_property
+    def model(self) -> SequentialModel:
+        """The model without rows of the item table."""
+        return self.network.decode()
 
     @functools.cached_property
     def _layers(self) -> NamedLayers:
@@ -98,7 +116,7 @@ class _CompressedExtendable(CompressedEncoder):
     def extend(self, items: Table) -> Scorer:
         if not isinstance(self.model, SequentialContentModel):
             raise SettingError(f"To add items, the model must be fitted with content. Got {type(self.model).__name__}.")
-        return CompressedEncoder(self.model, self.codec, self.items.append(self.model.content.embed_items(items)))
+        return CompressedEncoder(self.network, self.codec, self.items.append(self.model.content.embed_items(items)))
 
 
 _POWERS: Mapping[type, type] = {Extendable: _CompressedExtendable}
@@ -106,30 +124,61 @@ _POWERS: Mapping[type, type] = {Extendable: _CompressedExtendable}
 
 @dataclasses.dataclass(frozen=True)
 class EncoderCompression:
-    """Codes for the item table of a sequential model.
+    """Codes for the item table and the layers of a sequential model.
 
     Attributes:
         codec: how vectors are coded.
+        layer_bits: bits of each number in the matrices of the layers, 1 to 8; 32 = they stay as they are.
+        epochs: passes over the data in which layers and codes are trained on together, to rank as the uncompressed model does; for
+            scalar and product codes, and with torch. 0 = the codes of the fitted vectors.
     """
 
     codec: Any
+    layer_bits: int = LAYER_BITS
+    epochs: int = 0
+
+    def __post_init__(self) -> None:
+        if self.layer_bits != WHOLE_BITS:
+            check_between("layer_bits", self.layer_bits, 1, 8)
+        check_at_least("epochs", self.epochs, 0)
+        if self.epochs and not isinstance(self.codec, (ScalarCodec, ProductCodec)):
+            raise SettingError(
+                f"With epochs the codec must be a ScalarCodec or a ProductCodec. Got {self.codec}. Set epochs=0."
+            )
 
     def __str__(self) -> str:
-        return str(self.codec)
+        layers = f", layers of {self.layer_bits} bits" * (self.layer_bits != LAYER_BITS)
+        return f"{self.codec}{layers}{f', trained for {self.epochs} epochs' * bool(self.epochs)}"
 
     def estimate_bytes(self, model: Scorer) -> float:
         """Bytes of the codes and of the layers."""
-        parts = count_parts(model)
-        table = parts.pop(ITEM_TABLE)
-        n_dims = table // 4 // max(model.n_items, 1)
-        return float(sum(parts.values()) + self.codec.count_bytes(model.n_items, n_dims))
+        sequential: Any = model
+        n_items, n_dims = sequential.embed_items().shape
+        content = 0 if not isinstance(model, SequentialContentModel) else sum(count_parts(model.content).values())
+        return float(
+            count_layers(sequential.settings, self.layer_bits) + self.codec.count_bytes(n_items, n_dims) + content
+        )
 
     def refine(self, model: Scorer) -> tuple["EncoderCompression", ...]:  # noqa: ARG002 - of the protocol
-        """No slower method of the same size is known."""
-        return ()
+        """The same product codes trained for an epoch, where torch is installed."""
+        if self.epochs or not isinstance(self.codec, ProductCodec) or find_spec("torch") is None:
+            return ()
+        return (dataclasses.replace(self, epochs=_EPOCHS),)
 
     def compress(self, model: Scorer, data: Dataset, run: Run = Run()) -> CompressedEncoder:
-        """The model with its item table in codes. Raises SettingError for a model that is not sequential."""
+        """The model with its item table in codes.
+
+        Raises:
+            SettingError: for a model that is not sequential.
+            MissingExtraError: with ``epochs``, without torch.
+        """
         if not isinstance(model, SequentialModel):
             raise SettingError(f"The model must be sequential, such as sasrec. Got {type(model).__name__}.")
-        return compress_encoder(model, self.codec, data=data, seed=run.seed)
+        codes: Any = _encode_items(model, self.codec, data, run.seed)
+        if self.epochs:
+            try:
+                from leanrec.compression.encoder_tuning import tune_encoder  # noqa: PLC0415 - torch is optional
+            except ImportError as error:
+                raise MissingExtraError.from_import_error("Training of codes", error) or error from error
+            model, codes = tune_encoder(model, codes, data, epochs=self.epochs, run=run.restart(callbacks=()))
+        return CompressedEncoder(CodedNetwork.encode(model, self.layer_bits), self.codec, codes)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from leanrec.compression.coded_network import count_layers
 from leanrec.compression.compressed_encoder import CompressedEncoder, EncoderCompression
 from leanrec.compression.compressed_factors import CompressedFactors, find_coded_shapes, find_scored_table
 from leanrec.compression.compressed_neumf import CompressedNeuMF
@@ -42,9 +43,10 @@ def propose_methods(model: Scorer, max_bytes: float) -> tuple[CompressionMethod,
     if isinstance(model, NETWORKS):
         return propose_networks(model, max_bytes) if model.n_items else ()
     if isinstance(model, RowwiseEmbedder) and find_scored_table(model) is not None:
-        return _propose_codecs(model, max_bytes, find_coded_shapes(model), FactorCompression)
+        return _propose_codecs(model, max_bytes, find_coded_shapes(model), FactorCompression, max_bytes)
     if isinstance(model, SequentialModel):
-        return _propose_codecs(model, max_bytes, [model.embed_items().shape], EncoderCompression)
+        codes_bytes = max_bytes - count_layers(model.settings)
+        return _propose_codecs(model, max_bytes, [model.embed_items().shape], EncoderCompression, codes_bytes)
     try:
         find_weights(model)
     except SettingError:
@@ -110,9 +112,10 @@ def _propose_codecs(
     max_bytes: float,
     shapes: Sequence[tuple[int, ...]],
     make_method: Callable[[Any], CompressionMethod],
+    codes_bytes: float,
 ) -> tuple[CompressionMethod, ...]:
-    """Of each kind the codec with the most bytes that fit, for tables of these shapes (N, D)."""
-    per_row, n_dims = max_bytes / max(sum(shape[0] for shape in shapes), 1), max(shape[1] for shape in shapes)
+    """Of each kind the codec with the most bytes that fit, for tables of these shapes (N, D), whose codes have ``codes_bytes``."""
+    per_row, n_dims = codes_bytes / max(sum(shape[0] for shape in shapes), 1), max(shape[1] for shape in shapes)
     kinds: list[list[Any]] = [
         [HalfCodec()],
         [ScalarCodec(bits, balanced=bits <= _BALANCED) for bits in range(8, 0, -1)],

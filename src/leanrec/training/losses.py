@@ -21,6 +21,7 @@ __all__ = [
     "info_nce",
     "multinomial",
     "sampled_softmax",
+    "soft_cross_entropy",
     "uniformity",
 ]
 
@@ -86,6 +87,50 @@ def cross_entropy(hidden: Tensor, table: Tensor, targets: Tensor, bias: Tensor |
         hidden = hidden.to(torch.get_autocast_dtype(kind))
     with torch.autocast(kind, enabled=False):
         loss: Tensor = _CrossEntropy.apply(hidden, table, bias, targets)
+    return loss
+
+
+class _SoftCrossEntropy(_ForwardGradients):
+    """Softmax over all items with the softmax of another model as the targets, computed in blocks of targets."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        table: Tensor,
+        targets: Tensor,
+        soft_hidden: Tensor,
+        soft_table: Tensor,
+        observed: float,
+    ) -> Tensor:
+        total, d_hidden, d_table = table.new_zeros(()), torch.empty_like(hidden), torch.zeros_like(table)
+        step = block_rows(len(table), table.shape[1], table.device.type)
+        for start in range(0, len(hidden), step):
+            h, t = hidden[start : start + step], targets[start : start + step, None]
+            expected = (soft_hidden[start : start + step] @ soft_table.T).softmax(1).mul_(1 - observed)
+            expected.scatter_add_(1, t, expected.new_full(t.shape, observed))
+            log_p = (h @ table.T).log_softmax(1)
+            total -= torch.dot(expected.view(-1), log_p.view(-1))
+            error = log_p.exp_().sub_(expected)
+            torch.mm(error, table, out=d_hidden[start : start + step])
+            d_table.addmm_(error.T, h)
+        return _ForwardGradients.finish(ctx, total, len(hidden), d_hidden, d_table)
+
+
+def soft_cross_entropy(
+    hidden: Tensor, table: Tensor, targets: Tensor, soft_hidden: Tensor, soft_table: Tensor, observed: float = 0.0
+) -> Tensor:
+    """Cross-entropy of the softmax of ``hidden`` (T, D) · ``table`` (N, D) to that of another model's states and table.
+
+    A share ``observed`` of each target distribution is the item that came next, ``targets`` (T,); with 1 it is
+    ``cross_entropy``. The (T, N) logits are never materialized: memory as there; T N (6 D + 2 E) operations for
+    ``soft_table`` (N, E). The other model gets no gradient.
+    """
+    with torch.autocast(hidden.device.type, enabled=False):
+        states = hidden.to(table.dtype)
+        loss: Tensor = _SoftCrossEntropy.apply(
+            states, table, targets, soft_hidden.to(soft_table.dtype), soft_table, observed
+        )
     return loss
 
 

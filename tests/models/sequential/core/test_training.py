@@ -136,7 +136,7 @@ def test_interrupted_fit_resumes_bit_for_bit(patience: int, tmp_path: Path, monk
     run = dataclasses.replace(ONE, callbacks=(ModelCheckpoint(tmp_path),))
     with monkeypatch.context() as patched:
         calls = 0
-        whole = training._NextItemObjective.loss
+        whole = training.NextItemObjective.loss
 
         def loss(*given: Any) -> torch.Tensor:
             nonlocal calls
@@ -145,7 +145,7 @@ def test_interrupted_fit_resumes_bit_for_bit(patience: int, tmp_path: Path, monk
                 raise KeyboardInterrupt
             return whole(*given)
 
-        patched.setattr(training._NextItemObjective, "loss", loss)
+        patched.setattr(training.NextItemObjective, "loss", loss)
         with pytest.raises(KeyboardInterrupt):
             settings.fit(walks(), run)
     assert (tmp_path / "checkpoint.safetensors").is_file()

@@ -39,21 +39,28 @@ from leanrec.training.sharded_embedding import (
 from leanrec.training.trainer import limit_torch_threads, train
 from leanrec.types import Float32Array, Int64Array
 
-__all__ = ["fit_sequential"]
+__all__ = ["NextItemObjective", "fit_sequential", "to_tensors"]
 
 # Cells of one padded batch in validation.
 _BATCH_CELLS = 16_384
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _NextItemObjective:
-    """Batches of windows of similar length, and the loss over the targets at their positions."""
+class NextItemObjective:
+    """Batches of windows of similar length, and the loss over the targets at their positions.
+
+    Attributes:
+        settings: of the fit.
+        histories: of the users.
+        sampler: draws the negatives of the losses that need some.
+    """
 
     settings: SequentialSettings
     histories: PackedHistories
     sampler: NegativeSampler
 
     def batches(self, rng: np.random.Generator) -> Sequence[Any]:
+        """Windows of histories, cut anew in each epoch."""
         length = self.settings.max_length + 1
         shift = rng.integers(0, length - 1, len(self.histories)) if length > 2 else 0
         starts, ends = self.histories.windows(length, shift)
@@ -63,7 +70,8 @@ class _NextItemObjective:
         return _WindowBatches(self.histories, starts, ends, groups)
 
     def loss(self, network: nn.Module, batch: PaddedBatch, rng: np.random.Generator) -> Tensor:
-        items, lengths, targets = cast(SequentialNetwork, network).training_inputs(*_to_tensors(batch, network), rng)
+        """The chosen loss, mean over the targets of a batch."""
+        items, lengths, targets = cast(SequentialNetwork, network).training_inputs(*to_tensors(batch, network), rng)
         is_target = targets >= 0
         with parametrize.cached():  # item vectors with content are computed once per step
             states = network(items, lengths)
@@ -150,7 +158,7 @@ def fit_sequential(
         if settings.activation_checkpointing:
             checkpoint_blocks(network)
         score = None if valid is None else functools.partial(_validate, network, settings, valid)
-        objective = _NextItemObjective(settings, histories, sampler)
+        objective = NextItemObjective(settings, histories, sampler)
         train(network, objective, settings, run, score=score, name=name, data=(data, valid))
         content = None if features is None else take_content(table, features)
     weights = gather_arrays(network)
@@ -177,12 +185,12 @@ def _encode_histories(network: nn.Module, histories: PackedHistories) -> Float32
         order = order[: -len(block)]
         batch = pad_histories(histories, histories.bounds[block], histories.bounds[block + 1])
         with torch.inference_mode():
-            items, ends = cast(SequentialNetwork, network).inference_inputs(*_to_tensors(batch, network))
+            items, ends = cast(SequentialNetwork, network).inference_inputs(*to_tensors(batch, network))
             out[block] = network(items, ends)[torch.arange(len(block)), ends - 1].float().cpu().numpy()
     return out
 
 
-def _to_tensors(batch: PaddedBatch, network: nn.Module) -> tuple[Tensor, Tensor]:
+def to_tensors(batch: PaddedBatch, network: nn.Module) -> tuple[Tensor, Tensor]:
     """Items and lengths on the device of the network."""
     device = next(network.parameters()).device
     return torch.from_numpy(batch.items).to(device), torch.from_numpy(batch.lengths).to(device)
