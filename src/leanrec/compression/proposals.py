@@ -3,11 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from leanrec.compression.coded_network import count_layers
+from leanrec.compression.coded_network import WHOLE_BITS, count_layers
 from leanrec.compression.compressed_encoder import CompressedEncoder, EncoderCompression
 from leanrec.compression.compressed_factors import CompressedFactors, find_coded_shapes, find_scored_table
 from leanrec.compression.compressed_neumf import CompressedNeuMF
 from leanrec.compression.factor_compression import FactorCompression
+from leanrec.compression.field_compression import has_coded_weights, propose_fields
 from leanrec.compression.methods import CompressionMethod, count_parts
 from leanrec.compression.network_compression import NETWORKS, propose_networks
 from leanrec.compression.vectors.axes import AxesCodec
@@ -18,6 +19,7 @@ from leanrec.compression.vectors.scalar import ScalarCodec
 from leanrec.compression.weights.compressed_weights import CompressedWeights, WeightCompression
 from leanrec.compression.weights.pruning import find_weights
 from leanrec.errors import SettingError
+from leanrec.models.ctr.core.models import FieldModel
 from leanrec.models.sequential.core.models import SequentialModel
 from leanrec.protocols import RowwiseEmbedder, Scorer
 
@@ -44,6 +46,8 @@ def propose_methods(model: Scorer, max_bytes: float) -> tuple[CompressionMethod,
         return propose_networks(model, max_bytes) if model.n_items else ()
     if isinstance(model, RowwiseEmbedder) and find_scored_table(model) is not None:
         return _propose_codecs(model, max_bytes, find_coded_shapes(model), FactorCompression, max_bytes)
+    if isinstance(model, FieldModel):
+        return propose_fields(model, max_bytes)
     if isinstance(model, SequentialModel):
         codes_bytes = max_bytes - count_layers(model.settings)
         return _propose_codecs(model, max_bytes, [model.embed_items().shape], EncoderCompression, codes_bytes)
@@ -81,7 +85,7 @@ def propose_exact(model: Scorer) -> tuple[CompressionMethod, ...]:
     if isinstance(model, RowwiseEmbedder) and find_scored_table(model) is not None:
         return tuple(FactorCompression(MappedCodec(bits)) for bits in _EXACT_BITS)
     if isinstance(model, SequentialModel):
-        return tuple(EncoderCompression(MappedCodec(bits)) for bits in _EXACT_BITS)
+        return tuple(EncoderCompression(MappedCodec(bits), WHOLE_BITS) for bits in _EXACT_BITS)
     raise SettingError(
         "For exact lists, the model must score by item embeddings, as ials, pure_svd, lightgcn and sasrec do. "
         f"Got {type(model).__name__}. Leave out exact, and name the size or the loss that you accept."
@@ -90,7 +94,8 @@ def propose_exact(model: Scorer) -> tuple[CompressionMethod, ...]:
 
 def check_compressible(model: Scorer) -> None:
     """Raise SettingError for a model that is compressed already, or of a kind without a method."""
-    if isinstance(model, (CompressedEncoder, CompressedFactors, CompressedNeuMF, CompressedWeights)):
+    coded = (CompressedEncoder, CompressedFactors, CompressedNeuMF, CompressedWeights)
+    if isinstance(model, coded) or has_coded_weights(model):
         raise SettingError(
             "The model must not be compressed already, for what is lost is measured against the one that was fitted. "
             f"Got {type(model).__name__}. Compress the model that it was made from."
@@ -98,7 +103,7 @@ def check_compressible(model: Scorer) -> None:
     if not propose_methods(model, _count_ample(model)):
         raise SettingError(
             "The model must score by item embeddings, as ials, pure_svd, lightgcn and sasrec do, by item-item weights, as ease "
-            f"and item_knn do, or be neumf. Got {type(model).__name__}, for which no method of compression is known."
+            f"and item_knn do, or be neumf or a model of clicks, as deepfm is. Got {type(model).__name__}, for which no method of compression is known."
         )
 
 
