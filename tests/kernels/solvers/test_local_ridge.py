@@ -6,6 +6,7 @@ import pytest
 import scipy.sparse as sp
 
 from leanrec.kernels.similarity.top_similar import top_similar
+from leanrec.kernels.solvers import local_ridge
 from leanrec.kernels.solvers.dense_ridge import dense_gram
 from leanrec.kernels.solvers.local_ridge import fit_local_ridges, local_ridge_bytes
 from leanrec.types import CSR
@@ -39,6 +40,27 @@ def test_weights_equal_the_dense_solver(X: CSR, k: int, with_gram: bool) -> None
     gram = dense_gram(X) if with_gram else None
     weights = fit_local_ridges(sp.csr_array(X.T), near, RIDGE, gram=gram, tolerance=1e-7)
     np.testing.assert_allclose(weights, by_numpy(X, near), atol=2e-6)
+
+
+@pytest.mark.parametrize("n_frequent", [1, 12, 50])
+def test_weights_are_the_same_whatever_columns_share_a_gram_matrix(
+    X: CSR, n_frequent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_ridge, "_MOST_FREQUENT", n_frequent)
+    near, columns = top_similar(X, 20), sp.csr_array(X.T)
+    places, shared = local_ridge._share_gram(columns, np.diff(columns.indptr), 1e9)
+    np.testing.assert_allclose(
+        shared[:-1, :-1], dense_gram(X)[np.argsort(places)][:, np.argsort(places)][:n_frequent, :n_frequent]
+    )
+    assert not shared[-1].any()
+    np.testing.assert_allclose(fit_local_ridges(columns, near, RIDGE, tolerance=1e-7), by_numpy(X, near), atol=2e-6)
+
+
+def test_no_gram_matrix_is_shared_where_it_takes_more_products(X: CSR) -> None:
+    columns = sp.csr_array(X.T)
+    places, shared = local_ridge._share_gram(columns, np.diff(columns.indptr), 1.0)
+    assert shared.shape == (1, 1)
+    assert not places.any()
 
 
 def test_default_tolerance_is_precise_enough_to_rank(X: CSR) -> None:

@@ -12,9 +12,10 @@ from leanrec.compression.weights.packed_weights import count_weight_bytes
 from leanrec.data.dataset import Dataset
 from leanrec.errors import SettingError
 from leanrec.field_checks import ArrayShape
+from leanrec.kernels.importance import N_BINS, count_importances, find_important
 from leanrec.run import Run
 from leanrec.settings import check_at_least
-from leanrec.types import CSR, Float32Array, compact_indices
+from leanrec.types import CSR, Float32Array, Int32Array, compact_indices
 
 __all__ = ["PatternSolver", "find_weights", "list_matrices", "prune"]
 
@@ -23,8 +24,6 @@ __all__ = ["PatternSolver", "find_weights", "list_matrices", "prune"]
 # (Hassibi & Stork, "Second Order Derivatives for Network Pruning", NeurIPS 1992), none was better by more than the half
 # percent or so that the set resolves; positive powers of the scored item were worse.
 _HISTORY_POWER, _SCORED_POWER = 0.3, -0.2
-# Importances are first counted by their logarithm, so that no more of them are held than are kept.
-_BINS, _BINS_PER_OCTAVE = 4096, 32
 # Weights that are looked at together.
 _BLOCK_WEIGHTS = 2**18
 
@@ -153,50 +152,40 @@ class _Budget:
 
 def _keep_important(weights: Float32Array | CSR, frequency: NDArray[np.float64], budget: _Budget, factor: int) -> CSR:
     """The most important weights, as many as ``factor`` budgets; equal ones in the order of their rows and columns."""
-    in_history, in_score = frequency**_HISTORY_POWER, frequency**_SCORED_POWER
-    counts = np.zeros(_BINS, np.int64)
+    factors = frequency**_HISTORY_POWER, frequency**_SCORED_POWER
+    # Importances are first counted, so that not many more of them are held than are kept.
+    counts = np.zeros(N_BINS, np.int64)
     for block in _read_blocks(weights):
-        of_block = np.abs(block[2]) * in_history[block[0]] * in_score[block[1]]
-        counts += np.bincount(_find_bins(of_block), minlength=_BINS)
-    counts[0] = 0
+        count_importances(*block, *factors, counts)
     # The lowest bin that is needed for as many as may be kept.
     enough = np.flatnonzero(np.cumsum(counts[::-1]) >= factor * budget.at_most())
-    lowest = max(1, _BINS - 1 - int(enough[0]) if len(enough) else 1)
+    lowest = N_BINS - 1 - int(enough[0]) if len(enough) else 0
     n_found, at = int(counts[lowest:].sum()), 0
     rows, columns = np.empty(n_found, np.int32), np.empty(n_found, np.int32)
     values, importance = np.empty(n_found, np.float32), np.empty(n_found, np.float32)
     for block in _read_blocks(weights):
-        of_block = np.abs(block[2]) * in_history[block[0]] * in_score[block[1]]
-        high = _find_bins(of_block) >= lowest
-        part = slice(at, at := at + int(high.sum()))
-        rows[part], columns[part], values[part] = (each[high] for each in block)
-        importance[part] = of_block[high]
+        found, of_found = find_important(*block, *factors, lowest)
+        part = slice(at, at := at + len(found))
+        rows[part], columns[part], values[part] = (each[found] for each in block)
+        importance[part] = of_found
     order = np.argsort(-importance, kind="stable")
     order = order[: min(len(order), factor * budget.count_kept(rows[order]))]
     return sp.csr_array((values[order], (rows[order], columns[order])), shape=weights.shape)
 
 
-def _find_bins(importance: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Bin of each importance by its logarithm; 0 for none."""
-    bins = np.full(len(importance), -np.inf)
-    np.log2(importance, out=bins, where=importance > 0)
-    bins = np.clip(bins * _BINS_PER_OCTAVE + _BINS // 2, 0, _BINS - 1)
-    return np.asarray(bins, dtype=np.int64)
-
-
-def _read_blocks(
-    weights: Float32Array | CSR,
-) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:
-    """Rows, columns and values, in order, of blocks of the weights without the diagonal."""
+def _read_blocks(weights: Float32Array | CSR) -> Iterator[tuple[Int32Array, Int32Array, Float32Array]]:
+    """Rows, columns and values, in order, of blocks of the weights."""
     n = weights.shape[1]
     if not isinstance(weights, np.ndarray):
         for first in range(0, weights.nnz, _BLOCK_WEIGHTS):
             part = slice(first, min(first + _BLOCK_WEIGHTS, weights.nnz))
-            rows = np.searchsorted(weights.indptr, np.arange(part.start, part.stop), side="right") - 1
-            yield rows, weights.indices[part], weights.data[part]
+            starts: Any = weights.indptr
+            rows = np.searchsorted(starts, np.arange(part.start, part.stop), side="right") - 1
+            indices = np.asarray(weights.indices[part], np.int32)
+            yield np.asarray(rows, np.int32), indices, np.asarray(weights.data[part], np.float32)
         return
     step = max(1, _BLOCK_WEIGHTS // max(1, n))
+    columns = np.tile(np.arange(n, dtype=np.int32), step)
     for first in range(0, len(weights), step):
-        block = np.asarray(weights[first : first + step])
-        rows = np.repeat(np.arange(first, first + len(block)), n)
-        yield rows, np.tile(np.arange(n), len(block)), block.ravel()
+        block = np.array(weights[first : first + step], np.float32)
+        yield np.repeat(np.arange(first, first + len(block), dtype=np.int32), n), columns[: block.size], block.ravel()

@@ -2,24 +2,34 @@
 
 Regression j, over the columns S of row j of ``neighbors``, minimizes |x_j − X_S w|² + Σ_i ridge_i w_i².
 
-The Gram matrix of S and j is computed for each j: entries of its columns are linked by row, so that each step along a
-linked list is one product of the matrix. If the Gram matrix of all columns is given, the small one is copied from it.
+The Gram matrix of S and j is copied from that of the columns with the most entries, which is computed once where that saves
+products. What involves other columns is computed for each j: entries of its columns are linked by row, so that each step along
+a linked list is one product of the matrix. If the Gram matrix of all columns is given, the small one is copied from it.
 The equations are solved by conjugate gradients with a diagonal preconditioner: with a ridge of the size of the diagonal
 a few iterations of K² operations reach float32 precision, where Cholesky costs K³ / 3. Each regression belongs to one
 thread and is summed in a fixed order, so the result is the same for any number of threads.
 """
 
+from typing import Any
+
 import numba
 import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from leanrec.kernels.csr import count_entries, csr_arrays
+from leanrec.kernels.solvers.dense_ridge import dense_gram
 from leanrec.kernels.threads import compile_parallel
-from leanrec.types import CSR, Float32Array
+from leanrec.types import CSR, Float32Array, Int32Array
 
 __all__ = ["fit_local_ridges", "local_ridge_bytes"]
 
 # Fields of a linked entry: next entry of the same row, position of its column in S, its row.
 _NEXT, _POSITION, _ROW = 0, 1, 2
+# Columns whose Gram matrix is computed once: 64 MB.
+_MOST_FREQUENT = 4096
+# Rows whose entries are not linked.
+_UNLINKED = -2
 
 
 def local_ridge_bytes(rows: int, entries: int, k: int, columns: int, threads: int) -> int:
@@ -28,7 +38,14 @@ def local_ridge_bytes(rows: int, entries: int, k: int, columns: int, threads: in
     The linked lists of one regression hold at most all entries.
     """
     k = min(k, columns)
-    return 8 * k * columns + 48 * columns + threads * (4 * rows + 16 * entries + 4 * (k + 1) ** 2 + 16 * k)
+    of_threads = threads * (4 * rows + 16 * entries + 4 * (k + 1) ** 2 + 16 * k)
+    # Copies of the entries of frequent columns are freed before the threads begin.
+    return (
+        8 * k * columns
+        + 52 * columns
+        + 4 * min(columns, _MOST_FREQUENT) ** 2
+        + max(of_threads, 48 * entries + 4 * rows)
+    )
 
 
 def fit_local_ridges(
@@ -63,21 +80,43 @@ def fit_local_ridges(
         _solve_from_gram(gram, first, starts, neighbor_columns, ridge, limits, weights)
     elif max_neighbors:
         arrays = csr_arrays(columns)
-        n_entries = count_entries(neighbors, np.diff(columns.indptr))
+        counts = np.diff(columns.indptr)
+        n_entries = count_entries(neighbors, counts)
         # Most expensive first and taken in turn, so that threads get equal loads.
         order = np.argsort(-n_entries, kind="stable")
-        sizes = columns.shape[1], int(n_entries.max()), first
-        _solve_from_columns(arrays, sizes, order, starts, neighbor_columns, ridge, limits, weights)
+        sizes = columns.shape[1], int(n_entries.max() + counts.max()), first
+        # By the inequality of Cauchy and Schwarz, as the entries of a regression lie in at most all rows.
+        n_products = float((n_entries * np.maximum(1, n_entries / columns.shape[1])).sum())
+        frequent = _share_gram(columns, counts, n_products)
+        _solve_from_columns(arrays, frequent, sizes, order, starts, neighbor_columns, ridge, limits, weights)
     return weights
 
 
+def _share_gram(columns: CSR, counts: NDArray[Any], n_products: float) -> tuple[Int32Array, Float32Array]:
+    """The place of each column in the Gram matrix of the P columns with the most entries, or P, (N,); and this matrix.
+
+    It is (P + 1, P + 1), with zeros at the end for other columns. P is 0 where it takes more than ``n_products``.
+    """
+    # By their entries, so that what is read most often lies together.
+    chosen = np.argsort(-counts, kind="stable")[:_MOST_FREQUENT]
+    part = columns[chosen]
+    places = np.zeros(len(counts), np.int32)
+    if float((np.bincount(part.indices).astype(np.float64) ** 2).sum()) > n_products:
+        return places, np.zeros((1, 1), np.float32)
+    places[:] = len(chosen)
+    places[chosen] = np.arange(len(chosen))
+    rows = sp.csr_array(part.T)
+    return places, dense_gram(sp.csr_array((rows.data, rows.indices, rows.indptr), (rows.shape[0], len(chosen) + 1)))
+
+
 @compile_parallel
-def _solve_from_columns(arrays, sizes, order, starts, neighbor_columns, ridge, limits, weights):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _solve_from_columns(arrays, frequent, sizes, order, starts, neighbor_columns, ridge, limits, weights):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     rows, max_entries, first = sizes
     max_neighbors, workers = limits[0], limits[3]
     for worker in numba.prange(workers):
-        head = np.full(rows, -1, np.int32)
+        head = np.full(rows, _UNLINKED, np.int32)
         links, values = np.empty((max_entries, 3), np.int32), np.empty(max_entries, np.float32)
+        local = np.empty(max_neighbors + 1, np.int32)
         buffer, vectors = (
             np.empty((max_neighbors + 1) * (max_neighbors + 1), np.float32),
             np.empty((4, max_neighbors), np.float32),
@@ -87,7 +126,7 @@ def _solve_from_columns(arrays, sizes, order, starts, neighbor_columns, ridge, l
             members = neighbor_columns[starts[j] : starts[j + 1]]
             if len(members):
                 gram = buffer[: (len(members) + 1) ** 2].reshape(len(members) + 1, len(members) + 1)
-                _fill_gram(first + j, members, arrays, head, links, values, gram)
+                _fill_gram(first + j, members, arrays, frequent, local, head, links, values, gram)
                 _solve_cg(gram, members, ridge, limits, vectors, weights[starts[j] : starts[j + 1]])
 
 
@@ -112,30 +151,46 @@ def _solve_from_gram(full_gram, first, starts, neighbor_columns, ridge, limits, 
 
 
 @numba.njit(cache=True, nogil=True)
-def _fill_gram(j, members, arrays, head, links, values, gram):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _fill_gram(j, members, arrays, frequent, local, head, links, values, gram):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, C901
     """Fill the lower triangle of the Gram matrix of the columns ``members`` and, in the last row, column j."""
     starts, rows, data = arrays
-    k, count = len(members), 0
+    places, shared = frequent
+    k, count, n_rare, n_frequent = len(members), 0, 0, len(shared) - 1
     for a in range(k + 1):
-        line, column = gram[a], members[a] if a < k else j
-        line[: a + 1] = 0
-        square = np.float32(0)
-        for entry in range(starts[column], starts[column + 1]):
-            row, value = rows[entry], data[entry]
-            first = head[row]
-            link = first
-            while link >= 0:
-                line[links[link, _POSITION]] += value * values[link]
-                link = links[link, _NEXT]
-            square += value * value
-            if a < k:
+        column = members[a] if a < k else j
+        local[a] = places[column]
+        line, source = gram[a], shared[local[a]]
+        for b in range(a + 1):
+            line[b] = source[local[b]]
+        if local[a] == n_frequent:
+            n_rare += 1
+            for entry in range(starts[column], starts[column + 1]):
+                head[rows[entry]] = -1
+    # Frequent columns are linked first, so that each other column meets all of them.
+    for is_rare in range(2 if n_rare else 0):
+        for a in range(k + 1):
+            column = members[a] if a < k else j
+            if (local[a] == n_frequent) != (is_rare == 1):
+                continue
+            square = np.float32(0)
+            for entry in range(starts[column], starts[column + 1]):
+                row, value = rows[entry], data[entry]
+                link = first = head[row]
+                if first == _UNLINKED:
+                    continue
+                while is_rare and link >= 0:
+                    b = links[link, _POSITION]
+                    gram[max(a, b), min(a, b)] += value * values[link]
+                    link = links[link, _NEXT]
+                square += value * value
                 links[count, _NEXT], links[count, _POSITION], links[count, _ROW] = first, a, row
                 values[count] = value
                 head[row] = count
                 count += 1
-        line[a] = square
+            if is_rare:
+                gram[a, a] = square
     for link in range(count):
-        head[links[link, _ROW]] = -1
+        head[links[link, _ROW]] = _UNLINKED
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
