@@ -5,8 +5,10 @@ import pytest
 
 from contracts.codec import CodecContract, make_queries, make_vectors
 from leanrec.compression import ProductCodec
+from leanrec.compression.vectors import product
 from leanrec.compression.vectors.product import ProductCodes, round_books
 from leanrec.errors import DataError
+from leanrec.kernels.topk.selection import top_k
 
 
 class TestProduct(CodecContract):
@@ -17,6 +19,16 @@ class TestProduct(CodecContract):
 class TestFourBits(CodecContract):
     codec = ProductCodec(n_codes=64, bits=4)
     max_error = 0.2
+
+
+@pytest.mark.parametrize("bits", [5, 8])
+def test_lists_of_few_queries_are_those_of_all_scores(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(product, "_PART_ROWS", 700)
+    codes, Q = ProductCodec(n_codes=4, bits=bits).encode(make_vectors(4200, 16)), make_queries(3, 16)
+    items, scores = codes.search(Q, 25)
+    expected, best = top_k(codes.score(Q), 25)
+    np.testing.assert_array_equal(items, expected)
+    np.testing.assert_array_equal(scores, best)
 
 
 def test_few_items_have_small_codebooks() -> None:

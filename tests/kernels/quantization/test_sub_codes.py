@@ -7,10 +7,13 @@ import numpy as np
 from leanrec.kernels.quantization.sub_codes import (
     add_tables,
     decode_sub_codes,
+    fill_tables,
     fit_centroids,
+    merge_table_scores,
     nearest_centroids,
     sum_by_code,
 )
+from leanrec.kernels.topk.selection import empty_lists, sort_heaps, top_k
 
 STARTS = np.array([0, 3, 4, 9])
 RNG = np.random.default_rng(0)
@@ -36,6 +39,34 @@ def test_tables_add_up_to_products() -> None:
     for n in (7, 5000):
         added = add_tables(tables, np.tile(CODES[:n], (4, 1)), np.tile(SCALES[:n], 4))
         np.testing.assert_allclose(added, np.tile(slow_decode(CODES[:n], SCALES[:n]) @ query, 4), rtol=1e-4, atol=1e-5)
+
+
+def test_tables_have_the_products_of_each_centroid() -> None:
+    query, tables = RNG.standard_normal(9).astype(np.float32), np.empty((3, 16), np.float32)
+    fill_tables(np.ascontiguousarray(BOOKS.T), query, STARTS, tables)
+    expected = np.stack([BOOKS[:, a:b] @ query[a:b] for a, b in itertools.pairwise(STARTS)])
+    np.testing.assert_allclose(tables, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_merged_lists_are_those_of_all_scores() -> None:
+    tables, levels = RNG.standard_normal((3, 16)).astype(np.float32), RNG.integers(0, 256, 5000).astype(np.uint8)
+    factors, seen, allowed = (
+        np.geomspace(0.1, 9, 256, dtype=np.float32),
+        np.array([0, 3, 4000], np.int32),
+        CODES[:, 0] != 3,
+    )
+    for n in (1, 2, 3, 5, 1024, 1027, 5000):
+        scores = add_tables(tables, CODES[:n], factors[levels[:n]])[None]
+        scores[:, seen[seen < n]] = -np.inf
+        expected = top_k(scores, 30, allowed=allowed[:n])
+        items, best = empty_lists(1, 30)
+        for part in (slice(0, n // 2), slice(n // 2, n)):
+            merge_table_scores(
+                tables, CODES[part], levels[part], factors, part.start, items[0], best[0], seen, allowed[:n]
+            )
+        sort_heaps(items, best)
+        np.testing.assert_array_equal(items, expected[0])
+        np.testing.assert_array_equal(best, expected[1])
 
 
 def test_sums_are_the_transpose_of_decoding() -> None:

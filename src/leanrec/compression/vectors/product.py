@@ -6,6 +6,7 @@ Guo et al., "Accelerating Large-Scale Inference with Anisotropic Vector Quantiza
 
 import dataclasses
 import functools
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import numpy as np
@@ -15,8 +16,15 @@ from leanrec.compression.vectors.codec import TiledCodes, check_vectors
 from leanrec.errors import DataError
 from leanrec.field_checks import ArrayShape
 from leanrec.kernels.quantization.bit_planes import count_row_bytes, pack_rows, unpack_rows
-from leanrec.kernels.quantization.sub_codes import add_tables, decode_sub_codes, fit_centroids, nearest_centroids
-from leanrec.kernels.topk.selection import ItemMask, top_k
+from leanrec.kernels.quantization.sub_codes import (
+    add_tables,
+    decode_sub_codes,
+    fill_tables,
+    fit_centroids,
+    merge_table_scores,
+    nearest_centroids,
+)
+from leanrec.kernels.topk.selection import ItemMask, empty_lists, mask_array, row_entries, sort_heaps, top_k
 from leanrec.settings import check_settings, setting
 from leanrec.types import CSR, Float32Array, Int32Array
 
@@ -31,6 +39,8 @@ _MOST_ROWS = 64
 _LEVELS, _SPARE = 8, 4
 # Below this many queries their products are added from tables; more are multiplied with decoded tiles.
 _MANY_QUERIES = 16
+# Bits of a code that is a byte, and rows of other codes that are unpacked at once.
+_BYTE, _PART_ROWS = 8, 16_384
 # The least second moment of queries along an axis, relative to the mean.
 _LEAST_MOMENT = 1e-3
 
@@ -155,6 +165,16 @@ class ProductCodes(TiledCodes):
         return np.asarray(self.books * self.steps, np.float32)
 
     @functools.cached_property
+    def _centroids_by_dim(self) -> Float32Array:
+        """(D, K) the centroids, transposed."""
+        return np.ascontiguousarray(self.centroids.T)
+
+    @functools.cached_property
+    def level_scales(self) -> Float32Array:
+        """(256,) length of each level."""
+        return _widen_levels(np.arange(256, dtype=np.uint8), self.unit)
+
+    @functools.cached_property
     def scales(self) -> Float32Array:
         """(N,) lengths that the decoded rows are multiplied by."""
         return _widen_levels(self.levels, self.unit)
@@ -182,10 +202,16 @@ class ProductCodes(TiledCodes):
         if items is not None or len(Q) >= _MANY_QUERIES or not self.n_items:
             return super().score(Q, items)
         scores, codes = np.empty((len(Q), self.n_items), np.float32), self.unpack()
-        for row, query in enumerate(self.project_queries(np.asarray(Q, np.float32))):
-            tables = np.add.reduceat(self.centroids * query, self.groups[:-1], axis=1).T
-            scores[row] = add_tables(np.ascontiguousarray(tables), codes, self.scales)
+        for row, tables in enumerate(self._make_tables(Q)):
+            scores[row] = add_tables(tables, codes, self.scales)
         return scores
+
+    def _make_tables(self, Q: Float32Array) -> Iterator[Float32Array]:
+        """For each query its products (M, K) with the centroids of each group."""
+        for query in self.project_queries(np.asarray(Q, np.float32)):
+            tables = np.empty((self.n_codes, 1 << self.bits), np.float32)
+            fill_tables(self._centroids_by_dim, query, self.groups, tables)
+            yield tables
 
     def search(
         self, Q: Float32Array, k: int, *, seen: CSR | None = None, allowed: ItemMask | None = None
@@ -193,7 +219,26 @@ class ProductCodes(TiledCodes):
         """The k items with the largest products, best first; equal ones in the order of the items."""
         if len(Q) >= _MANY_QUERIES:
             return super().search(Q, k, seen=seen, allowed=allowed)
-        return top_k(self.score(Q), k, seen=seen, allowed=allowed)
+        items, best = empty_lists(len(Q), k)
+        if not (k and len(Q) and self.n_items):
+            return items, best
+        starts, columns = row_entries(seen, len(Q))
+        # Codes of eight bits are read where they are; others are unpacked a part at a time.
+        size, mask, tables = (
+            self.n_items if self.bits == _BYTE else _PART_ROWS,
+            mask_array(allowed),
+            [*self._make_tables(Q)],
+        )
+        for first in range(0, self.n_items, size):
+            part = slice(first, first + size)
+            codes, levels = self.packed if self.bits == _BYTE else self.unpack(part), self.levels[part]
+            for row, of_query in enumerate(tables):
+                left_out = columns[starts[row] : starts[row + 1]]
+                merge_table_scores(
+                    of_query, codes, levels, self.level_scales, first, items[row], best[row], left_out, mask
+                )
+        sort_heaps(items, best)
+        return items, best
 
     def encode_alike(self, V: Float32Array) -> "ProductCodes":
         """Codes of other vectors with the same codebooks: the nearest centroids, by the importance of the axes."""

@@ -9,11 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leanrec.kernels.threads import compile_parallel, compile_serial_and_parallel
-from leanrec.types import Float32Array
+from leanrec.kernels.topk.selection import ItemMask, merge_scores
+from leanrec.types import Float32Array, Int32Array
 
-__all__ = ["add_tables", "decode_sub_codes", "fit_centroids", "nearest_centroids", "sum_by_code"]
+__all__ = [
+    "add_tables",
+    "decode_sub_codes",
+    "fill_tables",
+    "fit_centroids",
+    "merge_table_scores",
+    "nearest_centroids",
+    "sum_by_code",
+]
 
 _ITERATIONS = 8
+# Rows whose scores are merged into a list at once.
+_TILE = 1024
 # Rows above which a pass over codes is split over threads.
 _MIN_ROWS = 4096
 
@@ -65,6 +76,62 @@ def add_tables(tables: Float32Array, codes: NDArray[np.uint8], scales: Float32Ar
     work = _add_tables.serial if len(codes) < 4 * _MIN_ROWS else _add_tables.parallel
     work(tables, codes, scales, out)
     return out
+
+
+@numba.njit(cache=True, nogil=True)
+def fill_tables(by_dim: Float32Array, query: Float32Array, starts: NDArray[np.int64], tables: Float32Array) -> None:
+    """Products (M, K) of a query (D,) with the centroids of each group, given as ``by_dim`` (D, K). O(K · D)."""
+    tables[:] = 0
+    for m in range(len(tables)):
+        for d in range(starts[m], starts[m + 1]):
+            for k in range(tables.shape[1]):
+                tables[m, k] += by_dim[d, k] * query[d]
+
+
+@numba.njit(cache=True, nogil=True)
+def merge_table_scores(
+    tables: Float32Array,
+    codes: NDArray[np.uint8],
+    levels: NDArray[np.uint8],
+    scales: Float32Array,
+    offset: int,
+    items: Int32Array,
+    best: Float32Array,
+    seen: Int32Array,
+    mask: ItemMask,
+) -> None:
+    """Merge the scores of ``add_tables`` into the list of one query, a min-heap in place, without an array of them all. O(R · M).
+
+    Args:
+        tables: (M, K) of the query.
+        codes: (R, M) of items ``offset``, ``offset + 1`` …
+        levels: (R,) levels of the lengths of the rows.
+        scales: (256,) factor of each level.
+        offset: item of row 0.
+        items: (k,) items of the heap.
+        best: (k,) scores of the heap.
+        seen: sorted items to leave out.
+        mask: of all items; an empty one allows every item.
+    """
+    scores, n_codes = np.empty(min(_TILE, len(codes)), np.float32), codes.shape[1]
+    flat, width = tables.reshape(-1), tables.shape[1]
+    for start in range(0, len(codes), _TILE):
+        part = scores[: min(_TILE, len(codes) - start)]
+        # Four rows at a time, whose sums do not wait for each other; the last ones may be summed twice.
+        for first in range(0, len(part), 4):
+            row = max(0, min(first, len(part) - 4))
+            a, b = start + row, start + min(row + 1, len(part) - 1)
+            c, d = start + min(row + 2, len(part) - 1), start + min(row + 3, len(part) - 1)
+            of_a, of_b, of_c, of_d = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+            for m in range(n_codes):
+                base = m * width
+                of_a += flat[base + np.int64(codes[a, m])]
+                of_b += flat[base + np.int64(codes[b, m])]
+                of_c += flat[base + np.int64(codes[c, m])]
+                of_d += flat[base + np.int64(codes[d, m])]
+            part[a - start], part[b - start] = scales[levels[a]] * of_a, scales[levels[b]] * of_b
+            part[c - start], part[d - start] = scales[levels[c]] * of_c, scales[levels[d]] * of_d
+        merge_scores(part, offset + start, items, best, seen, mask)
 
 
 @compile_serial_and_parallel
