@@ -40,7 +40,7 @@ def tune_encoder(
 ) -> tuple[SequentialModel, VectorCodes]:
     """Layers and codes that were trained together, with the model as the teacher.
 
-    Cost: an epoch about 1.4 times one of the fit. Memory: that of the fit, with codes and codebooks for the item table; scalar
+    Cost: an epoch about twice one of the fit. Memory: that of the fit, with codes and codebooks for the item table; scalar
     codes take as much as the table.
 
     Args:
