@@ -305,7 +305,7 @@ def draw_results(results: dict[str, Any], folder: Path, families: Mapping[str, s
     panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     panel.spines[["top", "right"]].set_visible(False)
     panel.grid(alpha=0.3)
-    panel.legend(fontsize=8.5, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    panel.legend(fontsize=8.5, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), handlelength=3.5)
     figure.savefig(folder / name, dpi=144)
     plt.close(figure)
     return [name]

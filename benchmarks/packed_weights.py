@@ -1,4 +1,4 @@
-"""Item-item weights in few bytes: NDCG@20 that EASE keeps when it is pruned and packed, and the time of lists from packed rows.
+"""Item-item weights in few bytes: NDCG@20 of EASE pruned and packed, beside plain pruning by magnitude and SciPy, and times of lists.
 
     python benchmarks/packed_weights.py [--repeats 3] [--quick]
 
@@ -6,10 +6,12 @@ ML-1M (a fifth of the ratings is held out), and local regression on the test par
 validation; dense EASE has an NDCG@20 of .1466 there, in 163,924 bytes an item. The bytes are all those of the packed weights: columns, values, factors and row starts.
 """
 
+import dataclasses
 import functools
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from datasets import dataset_from_matrix, read_gowalla
 from harness import Claim, Comparison, Contestant, Probe, main
 from linear import L2, load_split
@@ -20,7 +22,8 @@ from leanrec.types import CSR, Queries
 # Bytes per item, and the share of the NDCG of the dense model that is to be kept.
 GOALS = {256: 0.997, 128: 0.99, 64: 0.965}
 USERS, LISTS = 1_000, 20
-GOWALLA_BITS = 5
+VALUE_BITS, GOWALLA_BITS = 6, 5
+PEERS = {"magnitude": True, "magnitude in CSR": False}
 DENSE_EASE_GOWALLA = 0.1466  # NDCG@20 of benchmarks/gowalla.py
 
 
@@ -56,6 +59,38 @@ def compress_ease(probe: Probe, bytes_per_item: int) -> None:
     probe.record_quality(ndcg_20=compute_ndcg(model, train, held_out))
 
 
+def prune_by_magnitude(probe: Probe, bytes_per_item: int, *, is_packed: bool) -> None:
+    """EASE with its largest weights alone, as they are: packed, or in the CSR of SciPy with 8 bytes a weight."""
+    from leanrec.compression import pack
+    from leanrec.compression.weights.packed_weights import count_weight_bytes
+    from leanrec.models import EASE
+
+    train, held_out = load_split(probe, "ml-1m")
+    dense = EASE(l2=L2).fit(dataset_from_matrix(train), probe.run)
+    weights = np.asarray(dense.weights)
+    n_items, limit = len(weights), bytes_per_item * len(weights)
+    with probe.timed():
+        sizes = np.sort(np.abs(weights), axis=None)[::-1]
+        count = (limit - 4 * n_items) // 8 if not is_packed else limit * 2 // 3
+        while True:
+            kept = sp.csr_array(np.where(np.abs(weights) > sizes[count], weights, 0))
+            if not is_packed or count_weight_bytes(np.diff(kept.indptr), VALUE_BITS, n_items) <= limit:
+                break
+            count = count * 49 // 50
+        model: Any = dataclasses.replace(dense, weights=kept)
+        if is_packed:
+            model = pack(model, value_bits=VALUE_BITS)
+    probe.add_note(f"{count_bytes(model) / n_items:.1f} B and {kept.nnz / n_items:.0f} weights an item")
+    probe.record_quality(ndcg_20=compute_ndcg(model, train, held_out))
+
+
+def count_bytes(model: Any) -> int:
+    """Bytes of packed weights, or of the three arrays of CSR."""
+    weights: Any = model.weights
+    is_packed = not sp.issparse(weights)
+    return int(weights.nbytes if is_packed else weights.data.nbytes + weights.indices.nbytes + weights.indptr.nbytes)
+
+
 def compress_gowalla(probe: Probe, bytes_per_item: int) -> None:
     """The same for local regression on Gowalla, evaluated on test; on the small ML-1M with ``--quick``."""
     from leanrec.compression import WeightCompression
@@ -84,7 +119,9 @@ def list_items(probe: Probe, *, is_packed: bool) -> None:
 
     train, _ = load_split(probe, "ml-1m")
     model = EASE(l2=L2, top_k=100).fit(dataset_from_matrix(train), probe.run)
-    retriever = ExactRetriever(pack(model) if is_packed else model)
+    served = pack(model) if is_packed else model
+    probe.record_quality(bytes=count_bytes(served) / train.shape[1])
+    retriever = ExactRetriever(served)
     queries = [Queries(users=np.array([-1], np.int32), history=train[[row]]) for row in range(USERS)]
     with probe.warmup():
         retriever.retrieve(queries[0], LISTS)
@@ -100,6 +137,13 @@ CLAIM = Claim(
     contestants={
         "dense EASE": Contestant(functools.partial(compress_ease, bytes_per_item=0)),
         **{f"{limit} B": Contestant(functools.partial(compress_ease, bytes_per_item=limit)) for limit in GOALS},
+        **{
+            f"{name}, {limit} B": Contestant(
+                functools.partial(prune_by_magnitude, bytes_per_item=limit, is_packed=is_packed)
+            )
+            for name, is_packed in PEERS.items()
+            for limit in GOALS
+        },
         "Gowalla": Contestant(functools.partial(compress_gowalla, bytes_per_item=0)),
         **{
             f"Gowalla, {limit} B": Contestant(functools.partial(compress_gowalla, bytes_per_item=limit))
@@ -120,6 +164,17 @@ CLAIM = Claim(
     ]
     + [
         Comparison(
+            what=f"NDCG@20 of EASE in {limit} B an item, and of its largest weights in as many",
+            ours=f"{limit} B",
+            peer=f"{name}, {limit} B",
+            measure="ndcg@20",
+            at_least=1.0,
+        )
+        for name in PEERS
+        for limit in GOALS
+    ]
+    + [
+        Comparison(
             what="NDCG@20 of local regression on Gowalla in 256 B an item, where dense EASE has .1466",
             ours="Gowalla, 256 B",
             measure="ndcg@20",
@@ -133,6 +188,13 @@ CLAIM = Claim(
                 measure="ndcg@20",
             )
             for limit in GOALS
+        ),
+        Comparison(
+            what="bytes an item of a hundred weights an item",
+            ours="lists from packed rows",
+            peer="lists from CSR",
+            measure="bytes",
+            at_most=1 / 3,
         ),
         Comparison(
             what="1,000 lists from packed rows",
