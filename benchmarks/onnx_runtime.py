@@ -28,8 +28,8 @@ Recommend = Callable[[Int32Array], Any]
 
 def make_model() -> Any:
     """A model whose weights have the size that training gives them."""
+    from leanrec.models import SASRec
     from leanrec.models.sequential.core.models import SequentialModel
-    from leanrec.models.sequential.sasrec import SASRec
 
     settings = SASRec(embedding_dim=WIDTH, max_length=200)
     rng = np.random.default_rng(0)
@@ -79,10 +79,9 @@ def with_onnx(model: Any, *, bits: int) -> Recommend:
 def with_torch(model: Any) -> Recommend:
     import torch
 
-    from leanrec.nn.arrays import load_arrays
-
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    network: Any = load_arrays(model.settings.build_network(ITEMS), model.weights)
+    network: Any = model.settings.build_network(ITEMS).eval()
+    network.load_state_dict({name: torch.from_numpy(weights) for name, weights in model.weights.items()})
 
     def recommend(row: Int32Array) -> Any:
         with torch.inference_mode():

@@ -43,7 +43,7 @@ def list_methods(epochs: int) -> Iterator[EncoderCompression]:
     yield EncoderCompression(HalfCodec())
     for codec in (*map(ScalarCodec, SCALARS), *map(ProductCodec, PRODUCTS)):
         yield EncoderCompression(codec)
-        if isinstance(codec, ProductCodec) or codec.bits <= SCALARS[2]:
+        if isinstance(codec, ProductCodec) or (isinstance(codec, ScalarCodec) and codec.bits <= SCALARS[2]):
             yield EncoderCompression(codec, epochs=epochs)
 
 

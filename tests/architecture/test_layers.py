@@ -69,21 +69,25 @@ def test_a_saved_model_that_is_trained_with_torch_is_served_without_it() -> None
     assert found.stdout.split() == ["True"] * len(names) + ["False"]
 
 
-def test_a_model_that_needs_torch_names_the_extra_where_it_is_missing() -> None:
+def test_a_fit_that_needs_torch_names_the_extra_where_it_is_missing() -> None:
     code = (
         "import sys\n"
         "class NoTorch:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name.partition('.')[0] == 'torch': raise ModuleNotFoundError('no torch', name='torch')\n"
         "sys.meta_path.insert(0, NoTorch())\n"
-        "from leanrec.models import get_model, list_models; print(*list_models());"
-        "from leanrec.errors import MissingExtraError\n"
-        "try: get_model('deepfm')\nexcept MissingExtraError as error: print(error)"
+        "import leanrec; from leanrec.errors import MissingExtraError\n"
+        "from leanrec.models import get_model\n"
+        "data = leanrec.load_sample('ml-latest-small')\n"
+        "for name in ('deepfm', 'sasrec', 'kgin', 'neumf'):\n"
+        "    try: get_model(name)().fit(data)\n"
+        "    except MissingExtraError as error: print(error)"
     )
-    listed, message = python(code).splitlines()
-    assert "deepfm" in listed.split()
-    assert message.startswith("The model 'deepfm' needs an optional package.")
-    assert 'pip install "leanrec[deep]"' in message
+    messages = python(code).splitlines()
+    assert len(messages) == 4
+    for name, message in zip(("deepfm", "sasrec", "kgin", "neumf"), messages, strict=True):
+        assert message.startswith(f"The model {name!r} needs an optional package."), message
+        assert 'pip install "leanrec[deep]"' in message
 
 
 def test_every_module_lists_its_public_names() -> None:

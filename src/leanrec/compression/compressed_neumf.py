@@ -1,4 +1,4 @@
-"""Compressed NeuMF: its three tables in codes, of which a query decodes the rows of the history, and a block of items at a time."""
+"""Compressed NeuMF: three tables in codes, of which a query decodes the rows that it reads."""
 
 import dataclasses
 from typing import Any

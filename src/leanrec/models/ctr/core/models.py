@@ -1,4 +1,4 @@
-"""Fitted CTR models: scoring, reranking and explanations. They need no torch."""
+"""Fitted CTR models, which need no torch: scoring, reranking and explanations."""
 
 import dataclasses
 import functools
