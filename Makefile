@@ -5,8 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 BENCH := .venv-bench
-CLAIMS ?= linear topk all_users item_knn ials spark_als kernels gowalla scaling ingest serving frappe new_items \
-  compressed_items packed_weights code_scans
+CLAIMS ?= linear topk all_users item_knn ials spark_als kernels gowalla scaling ingest serving frappe new_items compressed_items packed_weights code_scans
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 
 # Test files go to so many workers; each has one thread.

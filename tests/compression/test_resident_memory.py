@@ -85,12 +85,13 @@ def test_vectors_that_stay_on_disk_are_not_loaded(tmp_path: Path) -> None:
 def count_mapped_pages(name: str) -> int:
     """Bytes of a mapped file that this process has read."""
     found, is_ours = 0, False
-    for line in Path("/proc/self/smaps").read_text().splitlines():
-        head = line.split()
-        if not head[0].endswith(":"):
-            is_ours = line.endswith(name)
-        elif is_ours and head[0] == "Rss:":
-            found += 1024 * int(head[1])
+    with Path("/proc/self/smaps").open() as lines:  # line by line: all of them are as large as the vectors
+        for line in lines:
+            head = line.split()
+            if not head[0].endswith(":"):
+                is_ours = head[-1].endswith(name)
+            elif is_ours and head[0] == "Rss:":
+                found += 1024 * int(head[1])
     return found
 
 

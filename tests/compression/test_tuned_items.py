@@ -36,14 +36,15 @@ def test_codebooks_are_trained_and_codes_stay(vectors: Float32Array) -> None:
     codes = ProductCodec(6).encode(vectors)
     items = ProductItems(codes)
     assert [name for name, _ in items.named_parameters()] == ["books"]
-    before = float((items.weight.detach() - torch.from_numpy(vectors)).square().mean())
-    optimizer = torch.optim.Adam(items.parameters(), lr=0.01)
-    for _ in range(50):
+    wanted = torch.from_numpy(vectors * np.linspace(1.5, 0.5, 20, dtype=np.float32))  # what the codebooks have to learn
+    before = float((items.weight.detach() - wanted).square().mean())
+    optimizer = torch.optim.Adam(items.parameters(), lr=0.05)
+    for _ in range(100):
         optimizer.zero_grad()
-        (items.weight - torch.from_numpy(vectors)).square().mean().backward()
+        (items.weight - wanted).square().mean().backward()
         optimizer.step()
     tuned = items.take_codes()
-    assert np.square(tuned.decode() - vectors).mean() < 0.99 * before
+    assert np.square(tuned.decode() - wanted.numpy()).mean() < 0.8 * before
     np.testing.assert_array_equal(tuned.packed, codes.packed)
     np.testing.assert_array_equal(tuned.levels, codes.levels)
 

@@ -257,7 +257,8 @@ class DenseContentModel:
         profile = (history @ self.items)[0]
         reduction = self.features.reduction
         components = reduction.components if reduction is not None else np.zeros((len(profile), 0), np.float32)
-        match = (profile @ components) * (self.items[items] @ components)
+        # Item by item: a product of all of them rounds in another way, and features that are near to each other would change places.
+        match = [(profile @ components) * (each @ components) for each in self.items[items]]
         rows = self.items[history.indices]
         products = self.items[items] @ rows.T
         added = _contributions(self.settings.similarity, history.data, products, rows @ profile, self._squares[items])
